@@ -1,0 +1,1 @@
+"""The pure core: values, events, commands, the tracker and its inference. No I/O; the clock is an argument."""

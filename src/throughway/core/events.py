@@ -1,0 +1,139 @@
+"""Facts about the past that the tracker is told. None of them is a request."""
+
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address
+
+from throughway.core.flows import FlowKey
+from throughway.core.ids import Host, Peer, Spi
+
+
+@dataclass(frozen=True, slots=True)
+class EspFromInside:
+    """A host sent the first ESP packet with an SPI that the data plane does not know.
+
+    `host` is ROUTER for the router's own IPsec. `sequence` is the ESP sequence number
+    (RFC 4303 section 2.2): 1 in the first packet of a security association.
+    """
+
+    host: Host
+    peer: Peer
+    spi_to_peer: Spi
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class EspUnclaimed:
+    """An ESP packet came from a peer with an SPI that the data plane does not know."""
+
+    peer: Peer
+    spi_to_inside: Spi
+    sequence: int
+
+
+class IkeExchange(Enum):
+    """What an IKE message belongs to, as far as its header tells (RFC 2408 section 3.1, RFC 7296 section 3.1)."""
+
+    INITIAL = "initial"
+    """IKEv1 Main and Aggressive Mode, IKEv2 IKE_SA_INIT: no ESP yet."""
+    FIRST_CHILD = "first-child"
+    """IKEv2 IKE_AUTH: brings exactly one child SA, however many rounds it takes (RFC 7296 section 1.2)."""
+    CHILD = "child"
+    """IKEv1 Quick Mode, IKEv2 CREATE_CHILD_SA: may bring one child SA for each exchange."""
+    INFORMATIONAL = "informational"
+    """Delete, dead peer detection, errors."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class IkeMessageSeen:
+    """An IKE message passed between a host and a peer.
+
+    `exchange_id` tells apart the exchanges of one IKE SA: the message ID of the header, with the
+    originator's flag in IKEv2 since both ends count for themselves. `floated` is true on UDP 4500
+    behind the non-ESP marker (RFC 3948 section 2.2): such an SA sends no native ESP.
+    """
+
+    host: Host
+    peer: Peer
+    initiator_spi: int
+    exchange: IkeExchange
+    exchange_id: int
+    from_host: bool
+    floated: bool
+
+
+class RefusalKind(Enum):
+    """How a host said that it does not know an SPI."""
+
+    PROTOCOL_UNREACHABLE = "protocol-unreachable"
+    PORT_UNREACHABLE = "port-unreachable"
+    INVALID_SPI = "invalid-spi"
+
+
+@dataclass(frozen=True, slots=True)
+class HostDisowned:
+    """A host answered a copy by saying that the SPI is not its own."""
+
+    host: Host
+    peer: Peer
+    spi_to_inside: Spi
+    how: RefusalKind
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCount:
+    """The counters of one installed mapping, since it was installed, and the time of its last packet."""
+
+    key: FlowKey
+    packets: int
+    bytes: int
+    last_packet_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CountersRead:
+    """One batch of counters was read from the data plane."""
+
+    counts: tuple[FlowCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedFlow:
+    """A mapping that was found in the pinned tables of an earlier run. `hosts` has one entry, or those of a fan-out."""
+
+    key: FlowKey
+    hosts: tuple[Host, ...]
+    count: FlowCount
+
+
+@dataclass(frozen=True, slots=True)
+class MappingsAdopted:
+    """The daemon started and found these mappings still at work."""
+
+    flows: tuple[AdoptedFlow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideAddressChanged:
+    """The outside interface has another address, or none."""
+
+    old: IPv4Address | None
+    new: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired:
+    """A moment asked for with WakeAt has come."""
+
+
+Event = (
+    EspFromInside
+    | EspUnclaimed
+    | IkeMessageSeen
+    | HostDisowned
+    | CountersRead
+    | MappingsAdopted
+    | OutsideAddressChanged
+    | TimerExpired
+)

@@ -1,0 +1,32 @@
+"""The identities that everything else is built from."""
+
+from enum import IntEnum
+from ipaddress import IPv4Address
+from typing import Final, NewType
+
+Host = NewType("Host", IPv4Address)
+"""An inside device, by the address it has on the inside network."""
+
+Peer = NewType("Peer", IPv4Address)
+"""A VPN gateway outside."""
+
+Spi = NewType("Spi", int)
+"""Security Parameters Index, host order, 32 bits (RFC 4303 section 2.1)."""
+
+ROUTER: Final = Host(IPv4Address(0))
+"""The router itself as the owner of a tunnel. What is its own goes to its stack untouched."""
+
+SPI_RESERVED_MAX: Final = 255
+"""SPIs 0 to 255 are reserved and never name a security association (RFC 4303 section 2.1)."""
+
+
+class IpProtocol(IntEnum):
+    """IP protocol numbers that the data plane knows (IANA)."""
+
+    ICMP = 1
+    TCP = 6
+    UDP = 17
+    GRE = 47
+    ESP = 50
+    AH = 51
+    L2TPV3 = 115

@@ -1,0 +1,59 @@
+"""Every limit in one place, each with its source."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of state and time. Times are in seconds, rates in events a second."""
+
+    mappings_max: int = 1 << 20
+    """Installed mappings in total, both directions; the size of the kernel's table."""
+
+    pending_max: int = 4096
+    """Tunnels that wait for a decision, in total."""
+
+    held_per_flow_max: int = 64
+    """Packets held in order for one undecided tunnel."""
+
+    held_bytes_max: int = 8 << 20
+    """Bytes of held packets in the daemon, in total."""
+
+    punts_per_peer_rate: int = 1000
+    """New tunnels a second that one peer may ask for; the burst is the same number."""
+
+    punts_per_host_rate: int = 200
+    """New tunnels a second that one host may ask for; the burst is the same number."""
+
+    ike_per_host_rate: int = 200
+    """IKE messages a second that are copied to the daemon, for one host and for one peer."""
+
+    fan_out_max: int = 16
+    """Hosts that get a copy of a packet of a contested tunnel. Shared with bpf/keys.h."""
+
+    hosts_per_peer_max: int = 4096
+    """Hosts that may be candidates for the tunnels of one peer."""
+
+    spis_per_host_and_peer_max: int = 256
+    """SPIs in each direction that one host may have towards one peer. Several tunnels of one device
+    and the overlap of their rekeys need a few dozen; the rest is a flood."""
+
+    spis_per_peer_max: int = 16384
+    """Inbound SPIs of one peer."""
+
+    esp_idle_s: float = 900.0
+    """An ESP mapping without a packet in either direction is forgotten after this time. Other kernels
+    use 900 s; RFC 4787 has no figure for ESP, and REQ-5 asks for no less than 300 s for UDP."""
+
+    candidate_idle_s: float = 3600.0
+    """A host that exchanged nothing with a peer for so long is no longer a candidate for new SPIs.
+    An hour covers the usual lifetime of an IPsec SA."""
+
+    refused_s: float = 1.0
+    """For how long a refused tunnel is dropped in the kernel before it is asked about again."""
+
+    answer_window_s: float = 1.0
+    """How often counters are read; one window of evidence from answers."""
+
+    answer_windows_min: int = 4
+    """Windows in which one candidate alone answered, before a contest is closed for it."""

@@ -1,0 +1,69 @@
+"""What the core needs of the data plane, whichever one it is: `bpf`, `nft`, or the fake of the tests."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from throughway.core.events import FlowCount
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import Host, Peer
+from throughway.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Punted:
+    """The data plane holds the first packet of an unknown flow and waits for a decision.
+
+    `packet` is the IPv4 packet from its IP header on. `is_copy` is true for the router's own
+    packets, which are never held.
+    """
+
+    key: FlowKey
+    packet: bytes
+    is_copy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IkeObserved:
+    """The first bytes of an IKE message that passed; `message` begins at the IKE header, without a marker."""
+
+    host: Host
+    peer: Peer
+    direction: Direction
+    floated: bool
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFlow:
+    """One mapping as the data plane has it. `hosts` has one entry, or those of a fan-out."""
+
+    hosts: tuple[Host, ...]
+    count: FlowCount
+    created_at: float
+
+
+class DataPlane(Protocol):
+    """Carries out verdicts. All calls return at once; times are monotonic seconds."""
+
+    def set_outside_address(self, address: IPv4Address | None) -> None:
+        """Translate to and from this address from now on; with None, translate nothing."""
+
+    def install(self, key: FlowKey, hosts: Sequence[Host]) -> None:
+        """Give the flow to one host, or a copy to each of several, best candidate last."""
+
+    def reinject(self, key: FlowKey) -> None:
+        """Put the held packets of the flow back in order, before what follows."""
+
+    def refuse(self, key: FlowKey, reason: Reason) -> None:
+        """Drop what is held of the flow and what comes, for `Limits.refused_s`."""
+
+    def remove(self, key: FlowKey) -> None:
+        """Forget the flow. Unknown keys are no error."""
+
+    def flows(self) -> Iterator[InstalledFlow]:
+        """Read all installed flows with their counters, in batches, in no order."""
+
+    def reasons(self) -> dict[Reason, int]:
+        """Read the packet counts by reason, since the start of the data plane."""
