@@ -59,12 +59,114 @@ struct fan_out {
 	__be32 hosts[FAN_OUT_MAX]; /* the last one gets the original packet */
 };
 
-/* An undecided flow, or one whose held packets are being put back, or one that is refused. */
+/* An undecided flow, one whose held packets are being put back, or one that is refused.
+ *
+ *   (absent) --first packet--> WAITING --verdict--> DRAINING --last held packet passed--> (done)
+ *                                 \--refusal--> REFUSED --until_ns--> WAITING
+ *
+ * The state test and `punted++` happen under one lock, so nothing can be held after the flip.
+ */
 enum pending_state {
 	PENDING_WAITING = 0,
 	PENDING_DRAINING = 1,
 	PENDING_DONE = 2,
 	PENDING_REFUSED = 3,
+};
+
+struct pending {
+	struct bpf_spin_lock lock;
+	__u32 state;
+	__u32 punted;     /* packets handed to the daemon: the next sequence number */
+	__u32 reinjected; /* packets that came back and passed */
+	__u32 dropped;
+	__u32 drain_cap;  /* once draining, punted may grow to this and no further */
+	__u64 since_ns;
+	__u64 until_ns;   /* REFUSED: asked about again after this */
+};
+
+/* The owner of an SPI towards a peer, for ICMP errors that quote our translated packets. */
+struct sender_key {
+	__be32 peer;
+	__u32 protocol;
+	__u64 discriminator;
+};
+
+/* A token bucket. For peers it also says that some host has spoken to this one. LRU maps take no
+ * lock; a lost race costs a token more or less.
+ */
+struct budget {
+	__u32 tokens;
+	__u32 zero32;
+	__u64 refilled_ns;
+};
+
+/* One entry, written by the daemon before anything is attached, and when the address changes. */
+struct config {
+	__u32 layout_version;
+	__be32 outside_address; /* 0: translate nothing */
+	__u32 outside_ifindex;
+	__u32 link_header_size; /* of the outside interface: 14, or 0 for TUN and PPP */
+	__u32 mark_mask;        /* the bits that are ours */
+	__u32 mark_carried;
+	__u32 mark_reinjected;
+	__u32 punts_per_peer;   /* a second; also the burst */
+	__u32 punts_per_host;
+	__u32 ike_per_address;
+};
+
+/* The record of the ring `punts`. Two sizes of reservation; `size` is how much of `frame` is filled.
+ * The frame begins with the link header, so that it can be put back as it was.
+ */
+enum punt_kind {
+	PUNT_HELD = 0, /* the packet waits in the daemon's hands */
+	PUNT_COPY = 1, /* the router's own packet, which went on */
+};
+
+struct punt {
+	__u32 kind;
+	__u32 sequence; /* in the order in which the packets of this flow were held */
+	__u32 size;
+	__u32 link_header_size;
+	__u64 at_ns;
+	struct flow_key key;
+	/* followed by __u8 frame[] */
+};
+
+#define FRAME_SMALL 1664 /* an Ethernet frame of 1,500 bytes with room for tags */
+#define FRAME_LARGE 9216
+
+/* The record of the ring `observed`: the head of an IKE message that passed. */
+#define IKE_HEADER_SIZE 28
+
+struct ike_observed {
+	__be32 host; /* 0 for the router */
+	__be32 peer;
+	__u8 direction;
+	__u8 floated; /* UDP 4500, behind the non-ESP marker */
+	__u16 size;   /* of the IKE message as the UDP length tells */
+	__u32 zero32;
+	__u64 at_ns;
+	__u8 header[IKE_HEADER_SIZE];
+	__u32 zero32b;
+};
+
+/* What the daemon asks of the program `control`, by BPF_PROG_TEST_RUN: the data is this struct behind
+ * 14 bytes of link header. A map update from user space would overwrite counters and locks.
+ */
+enum control_op {
+	CONTROL_DECIDE = 0,   /* hosts[0..count) own the flow: install, and drain what is held */
+	CONTROL_REFUSE = 1,   /* refuse until until_ns */
+	CONTROL_WATCHDOG = 2, /* nothing more will be put back: open if punted == expected */
+};
+
+struct control_request {
+	__u32 op;
+	__u32 count;
+	struct flow_key key;
+	__be32 hosts[FAN_OUT_MAX];
+	__u64 until_ns;
+	__u32 expected;
+	__u32 zero32;
 };
 
 #endif

@@ -47,6 +47,8 @@ class Refuse:
 
     key: FlowKey
     reason: Reason
+    cause: str = ""
+    """What was missing or too much, for people: nouns, dotted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ class Limits:
     held_bytes_max: int = 8 << 20
     """Bytes of held packets in the daemon, in total."""
 
+    held_s: float = 5.0
+    """Held packets that got no decision in this time are dropped, and the tunnel is asked about again. A
+    verdict takes milliseconds; this bounds what a lost one costs."""
+
     punts_per_peer_rate: int = 1000
     """New tunnels a second that one peer may ask for; the burst is the same number."""
 
@@ -52,8 +56,23 @@ class Limits:
     refused_s: float = 1.0
     """For how long a refused tunnel is dropped in the kernel before it is asked about again."""
 
-    answer_window_s: float = 1.0
-    """How often counters are read; one window of evidence from answers."""
+    counters_every_s: float = 2.0
+    """How often the counters of the mappings are read."""
 
-    answer_windows_min: int = 4
-    """Windows in which one candidate alone answered, before a contest is closed for it."""
+    uncredited_spis_per_peer_max: int = 256
+    """Inbound SPIs of one peer that no evidence announced. Above it the least recently used one makes room,
+    so that forged packets push out each other and not the tunnels that were negotiated."""
+
+    uncredited_spis_per_host: int = 4
+    """The same, for each host that exchanges something with the peer, where that is more."""
+
+    new_sa_sequence_max: int = 1024
+    """The highest sequence number with which a security association may be met and still count as one that
+    began before our eyes. It leaves room for what was lost or refused on the way."""
+
+    unseen_s: float = 600.0
+    """For how long a host that was met in the middle of its conversation may own SPIs that nothing announced:
+    security associations agreed on before are in use by then."""
+
+    sweep_every_s: float = 30.0
+    """How often what is idle is looked for."""

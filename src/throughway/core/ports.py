@@ -12,6 +12,19 @@ from throughway.core.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface of the gateway's network namespace, as it is now.
+
+    The index changes when an interface is made anew under the same name (ppp0 at every redial).
+    `link_header_size` is in bytes: 14 for Ethernet, veth and VLAN, 0 for PPP, wwan and TUN.
+    """
+
+    name: str
+    index: int
+    link_header_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Punted:
     """The data plane holds the first packet of an unknown flow and waits for a decision.
 

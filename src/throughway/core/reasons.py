@@ -30,6 +30,7 @@ class Reason(IntEnum):
     REWRITE_FAILED = 26
     NO_OUTSIDE_ADDRESS = 27
     RESERVED_SPI = 28
+    HELD_TOO_LONG = 29
 
     @property
     def is_drop(self) -> bool:

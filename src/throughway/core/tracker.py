@@ -1,0 +1,294 @@
+"""The tracker: events in, commands out.
+
+It knows which hosts exchange what with which peers, and decides who gets the packets that name
+nobody. It does no I/O and reads no clock, so that the daemon, the tests, the simulator and the
+capture files all drive the same code.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from throughway.core import deciding
+from throughway.core.bindings import Binding, HostAtPeer, PeerState
+from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.events import (
+    AdoptedFlow,
+    CountersRead,
+    EspFromInside,
+    EspUnclaimed,
+    Event,
+    HostDisowned,
+    IkeExchange,
+    IkeMessageSeen,
+    MappingsAdopted,
+    OutsideAddressChanged,
+    TimerExpired,
+)
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.limits import Limits
+from throughway.core.reasons import Reason
+from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class EspTunnels:
+    """All ESP between one host and one peer, as people see it."""
+
+    host: Host
+    peer: Peer
+    spis_to_peer: tuple[Spi, ...]
+    spis_to_inside: tuple[Spi, ...]
+    contested: tuple[Spi, ...]
+    """SPIs of which the host gets a copy and that may be another one's."""
+    rivals: int
+    """Hosts that contest the most contested of them, this one included."""
+    first_at: float
+
+
+class Tracker:
+    """Decides about every flow without ports. Not thread safe; `now` must never go back."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits: Final = limits or Limits()
+        self._peers: dict[Peer, PeerState] = {}
+        self._sweep_at: float | None = None
+        self._on: Final[dict[type, Callable[[Any, float], list[Command]]]] = {
+            EspFromInside: self._on_esp_from_inside,
+            EspUnclaimed: self._on_esp_unclaimed,
+            IkeMessageSeen: self._on_ike_message_seen,
+            HostDisowned: self._on_host_disowned,
+            CountersRead: self._on_counters_read,
+            MappingsAdopted: self._on_mappings_adopted,
+            OutsideAddressChanged: self._on_outside_address_changed,
+            TimerExpired: self._on_timer_expired,
+        }
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take note of one event and return what to do about it, in order."""
+        commands = self._on[type(event)](event, now)
+        if self._sweep_at is None and self._peers:
+            self._sweep_at = now + self._limits.sweep_every_s
+            commands.append(WakeAt(self._sweep_at))
+        return commands
+
+    # Queries
+
+    def verdict(self, peer: Peer, spi: Spi) -> Verdict:
+        """Say what is believed of an SPI that comes from a peer."""
+        state = self._peers.get(peer)
+        binding = state.bindings.get(spi) if state else None
+        return binding.verdict if binding else Unknown()
+
+    def bindings(self) -> Iterator[tuple[Peer, Spi, Verdict]]:
+        """All inbound SPIs that are known, in no order."""
+        for state in self._peers.values():
+            for binding in state.bindings.values():
+                yield state.peer, binding.spi, binding.verdict
+
+    def tunnels(self) -> Iterator[EspTunnels]:
+        """All hosts and peers between which there is ESP, in the order in which they were met."""
+        for state in self._peers.values():
+            certain: dict[Host, list[Binding]] = {}
+            contested: dict[Host, list[Binding]] = {}
+            for binding in state.bindings.values():
+                shelf = contested if len(binding.candidates) > 1 else certain
+                for candidate in binding.candidates:
+                    shelf.setdefault(candidate, []).append(binding)
+            for host in state.hosts.values():
+                own = certain.get(host.host, [])
+                shared = contested.get(host.host, [])
+                begun = [sa.first_at for sa in host.outgoing.values()] + [binding.first_at for binding in own]
+                if begun:
+                    yield EspTunnels(
+                        host=host.host,
+                        peer=state.peer,
+                        spis_to_peer=tuple(host.outgoing),
+                        spis_to_inside=tuple(binding.spi for binding in own),
+                        contested=tuple(binding.spi for binding in shared),
+                        rivals=max((len(binding.candidates) for binding in shared), default=1),
+                        first_at=min(begun),
+                    )
+
+    # What comes from inside
+
+    def _on_esp_from_inside(self, event: EspFromInside, now: float) -> list[Command]:
+        key = FlowKey.to_peer(IpProtocol.ESP, event.host, event.peer, event.spi_to_peer)
+        host = self._meet(event.host, event.peer, now, is_start=False)
+        if host is None:
+            return [Refuse(key, Reason.REFUSED, "hosts.per-peer-limit")]
+        commands: list[Command] = []
+        if event.spi_to_peer not in host.outgoing:
+            commands += self._make_room_outgoing(host, event.peer)
+            is_new = event.sequence <= self._limits.new_sa_sequence_max
+            unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
+            state = self._peers[event.peer]
+            if unexplained:
+                commands += deciding.widen(state, host, now, self._limits)
+            commands += deciding.reconsider(state, now, self._limits)
+        commands += [InstallMapping(key, event.host), Reinject(key)]
+        return commands
+
+    def _make_room_outgoing(self, host: HostAtPeer, peer: Peer) -> list[Command]:
+        """Keep a host within its own bound: its least recently used SPI makes room."""
+        if len(host.outgoing) < self._limits.spis_per_host_and_peer_max:
+            return []
+        oldest = min(host.outgoing, key=lambda spi: host.outgoing[spi].last_packet_at)
+        del host.outgoing[oldest]
+        return [RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, peer, oldest))]
+
+    def _on_ike_message_seen(self, event: IkeMessageSeen, now: float) -> list[Command]:
+        is_start = event.exchange is IkeExchange.INITIAL
+        host = self._meet(event.host, event.peer, now, is_start=is_start)
+        if host is None:
+            return []
+        host.see_ike_sa(event.initiator_spi, floated=event.floated)
+        if event.floated:
+            return []
+        match event.exchange:
+            case IkeExchange.FIRST_CHILD:
+                host.credit_exchange(event.initiator_spi, event.exchange, 0, now)
+            case IkeExchange.CHILD:
+                host.credit_exchange(event.initiator_spi, event.exchange, event.exchange_id, now)
+            case _:
+                pass
+        return []
+
+    def _on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
+        state = self._peers.get(event.peer)
+        if state is None:
+            return []
+        return deciding.disown(state, event.host, event.spi_to_inside, now, self._limits)
+
+    def _meet(self, host: Host, peer: Peer, now: float, *, is_start: bool) -> HostAtPeer | None:
+        """Find or make what is known of a host and a peer; None when the peer has too many hosts.
+
+        `is_start`: the conversation begins here, before our eyes. If it does not, the host may own
+        more than we saw.
+        """
+        state = self._peers.setdefault(peer, PeerState(peer))
+        known = state.hosts.get(host)
+        if known is None:
+            if len(state.hosts) >= self._limits.hosts_per_peer_max:
+                return None
+            unseen_until = now if is_start else now + self._limits.unseen_s
+            known = state.hosts[host] = HostAtPeer(host, last_seen_at=now, unseen_until=unseen_until)
+        known.last_seen_at = now
+        return known
+
+    # What comes from outside
+
+    def _on_esp_unclaimed(self, event: EspUnclaimed, now: float) -> list[Command]:
+        key = deciding.key_of(event.peer, event.spi_to_inside)
+        state = self._peers.get(event.peer)
+        if state is None:
+            return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
+        known = state.bindings.get(event.spi_to_inside)
+        if known is not None:
+            return [self._install(key, known), Reinject(key)]
+        if len(state.bindings) >= self._limits.spis_per_peer_max:
+            return [Refuse(key, Reason.REFUSED, "spis.per-peer-limit")]
+        commands = deciding.claim(state, event.spi_to_inside, event.sequence, now, self._limits)
+        return commands or [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
+
+    def _install(self, key: FlowKey, binding: Binding) -> Command:
+        if isinstance(binding.verdict, Certain):
+            return InstallMapping(key, binding.verdict.host)
+        return FanOut(key, deciding.offered(binding, self._limits))
+
+    # Time
+
+    def _on_counters_read(self, event: CountersRead, now: float) -> list[Command]:
+        heard: dict[Peer, set[Host]] = {}
+        for count in event.counts:
+            state = self._peers.get(count.key.peer)
+            if state is None:
+                continue
+            spi = Spi(count.key.discriminator)
+            if count.key.direction is Direction.TO_INSIDE:
+                if binding := state.bindings.get(spi):
+                    binding.last_packet_at = max(binding.last_packet_at, count.last_packet_at)
+            elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
+                if count.last_packet_at > sa.last_packet_at:
+                    heard.setdefault(state.peer, set()).add(host.host)
+                sa.last_packet_at = max(sa.last_packet_at, count.last_packet_at)
+                host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
+        commands: list[Command] = []
+        for peer, hosts in heard.items():
+            for binding in self._peers[peer].bindings.values():
+                if isinstance(binding.verdict, Contested):
+                    commands += deciding.offer_next(self._peers[peer], binding, frozenset(hosts), self._limits)
+        return commands
+
+    def _on_timer_expired(self, event: TimerExpired, now: float) -> list[Command]:
+        if self._sweep_at is None or now < self._sweep_at:
+            return []
+        self._sweep_at = None
+        commands: list[Command] = []
+        for state in list(self._peers.values()):
+            commands += self._sweep(state, now)
+            if not state.hosts:
+                del self._peers[state.peer]
+        return commands
+
+    def _sweep(self, state: PeerState, now: float) -> list[Command]:
+        """Forget what is idle: mappings, hosts that are no longer candidates."""
+        idle_before = now - self._limits.esp_idle_s
+        commands: list[Command] = []
+        for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before]:
+            commands += deciding.forget_binding(state, spi)
+        for host in list(state.hosts.values()):
+            for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:
+                del host.outgoing[spi]
+                commands.append(RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, state.peer, spi)))
+            is_candidate = now - host.last_seen_at <= self._limits.candidate_idle_s
+            if not is_candidate and not any(host.host in b.candidates for b in state.bindings.values()):
+                del state.hosts[host.host]
+        commands += deciding.reconsider(state, now, self._limits)
+        return commands
+
+    # Restart and change of address
+
+    def _on_mappings_adopted(self, event: MappingsAdopted, now: float) -> list[Command]:
+        """Take over what an earlier run decided. What it knew besides is gone, so no credit bounds these hosts."""
+        outgoing = [flow for flow in event.flows if flow.key.direction is Direction.TO_PEER]
+        for flow in outgoing:
+            self._adopt_outgoing(flow, now)
+        commands: list[Command] = []
+        for flow in event.flows:
+            if flow.key.direction is Direction.TO_INSIDE:
+                commands += self._adopt_to_inside(flow, now)
+        return commands
+
+    def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> None:
+        host = self._meet(flow.key.host, flow.key.peer, now, is_start=False)
+        if host is None:
+            return
+        spi = Spi(flow.key.discriminator)
+        if spi not in host.outgoing:
+            host.see_outgoing(spi, now, is_new=False)
+        host.outgoing[spi].last_packet_at = flow.count.last_packet_at
+
+    def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> list[Command]:
+        spi = Spi(flow.key.discriminator)
+        hosts = [self._meet(host, flow.key.peer, now, is_start=False) for host in flow.hosts]
+        state = self._peers[flow.key.peer]
+        if spi in state.bindings or any(host is None for host in hosts):
+            return []
+        verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)
+        state.bindings[spi] = Binding(
+            spi=spi,
+            first_at=now,
+            last_packet_at=flow.count.last_packet_at,
+            candidates=flow.hosts,
+            verdict=verdict,
+            is_credited=True,
+        )
+        if isinstance(verdict, Certain) and hosts[0] is not None:
+            hosts[0].own()
+        return []
+
+    def _on_outside_address_changed(self, event: OutsideAddressChanged, now: float) -> list[Command]:
+        """Keep the mappings: peers that follow the change keep their SPIs (RFC 4555), others negotiate anew."""
+        return [Record("outside.address-changed", {"old": str(event.old), "new": str(event.new)})]
