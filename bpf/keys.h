@@ -20,6 +20,7 @@
 #ifndef THROUGHWAY_KEYS_H
 #define THROUGHWAY_KEYS_H
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 #define LAYOUT_VERSION 1
@@ -61,8 +62,11 @@ struct fan_out {
 
 /* An undecided flow, one whose held packets are being put back, or one that is refused.
  *
- *   (absent) --first packet--> WAITING --verdict--> DRAINING --last held packet passed--> (done)
- *                                 \--refusal--> REFUSED --until_ns--> WAITING
+ *   (absent) --first packet--> WAITING --verdict--> DRAINING --last held packet passed--> DONE
+ *                                 \--refusal--> REFUSED --packet after until_ns--> WAITING
+ *
+ * A verdict while nothing is held leads to DONE at once. DONE with no mapping (it was removed since)
+ * goes back to WAITING with the next packet.
  *
  * The state test and `punted++` happen under one lock, so nothing can be held after the flip.
  */
@@ -75,7 +79,7 @@ enum pending_state {
 
 struct pending {
 	struct bpf_spin_lock lock;
-	__u32 state;
+	enum pending_state state;
 	__u32 punted;     /* packets handed to the daemon: the next sequence number */
 	__u32 reinjected; /* packets that came back and passed */
 	__u32 dropped;
@@ -89,6 +93,26 @@ struct sender_key {
 	__be32 peer;
 	__u32 protocol;
 	__u64 discriminator;
+};
+
+/* Later fragments carry no SPI. They belong to the flow of their first one, which is remembered by what
+ * all fragments of a packet share (RFC 791 section 3.2). The flow and not the host is remembered: it may
+ * be fanned out, or still be undecided. An IP ID comes again after 65,536 packets, so an old entry says
+ * nothing.
+ */
+#define FRAGMENT_FRESH_NS 30000000000ull
+
+struct fragment_key {
+	__be32 source;
+	__be32 destination;
+	__be16 id;
+	__u8 protocol;
+	__u8 direction;
+};
+
+struct fragment {
+	struct flow_key key;
+	__u64 at_ns;
 };
 
 /* A token bucket. For peers it also says that some host has spoken to this one. LRU maps take no
@@ -123,7 +147,7 @@ enum punt_kind {
 };
 
 struct punt {
-	__u32 kind;
+	enum punt_kind kind;
 	__u32 sequence; /* in the order in which the packets of this flow were held */
 	__u32 size;
 	__u32 link_header_size;
@@ -160,7 +184,7 @@ enum control_op {
 };
 
 struct control_request {
-	__u32 op;
+	enum control_op op;
 	__u32 count;
 	struct flow_key key;
 	__be32 hosts[FAN_OUT_MAX];

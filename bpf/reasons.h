@@ -26,6 +26,9 @@ enum reason {
 	REASON_REWRITE_FAILED = 26,
 	REASON_NO_OUTSIDE_ADDRESS = 27,
 	REASON_RESERVED_SPI = 28,
+	/* These two are counted by the daemon, never here. */
+	REASON_HELD_TOO_LONG = 29,
+	REASON_REINJECTED_LOST = 30,
 	REASON_MAX = 32,
 };
 

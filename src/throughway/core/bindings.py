@@ -16,10 +16,21 @@ from throughway.core.ids import Host, Peer, Spi
 from throughway.core.verdicts import Verdict
 
 _K = TypeVar("_K")
+_V = TypeVar("_V")
 
 EXCHANGES_REMEMBERED = 512
 """Exchanges of one host and peer that are remembered against retransmissions. One that is forgotten
 and comes again is credited twice, which only keeps a fan-out open for longer."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """An IKE exchange that may agree on a child SA, from its first message on."""
+
+    began_at: float
+    is_answered: bool = False
+    """Messages of it passed in both directions."""
+    began_inside: bool = True
 
 
 @dataclass(slots=True)
@@ -46,8 +57,6 @@ class Binding:
     verdict: Verdict
     is_credited: bool
     disowned_by: frozenset[Host] = frozenset()
-    offered_from: int = 0
-    """Where in `candidates` the part begins that gets copies, when there are more than may."""
 
 
 @dataclass(slots=True)
@@ -66,15 +75,17 @@ class HostAtPeer:
     credits_out: int = 0
     credited_at: float = 0.0
     owned: int = 0
+    is_adopted: bool = False
+    """An earlier run gave it a copy of what the peer sends."""
     outgoing: dict[Spi, OutgoingSa] = field(default_factory=dict)
-    exchanges: dict[tuple[int, object, int], None] = field(default_factory=dict)
+    exchanges: dict[tuple[int, object, int], Exchange] = field(default_factory=dict)
     native_ike_sas: dict[int, None] = field(default_factory=dict)
     floated_ike_sas: dict[int, None] = field(default_factory=dict)
 
     @property
     def may_receive_esp(self) -> bool:
         """Whether native ESP can be meant for it: not if all its IKE floated to UDP 4500 (RFC 3947 section 4)."""
-        return bool(self.outgoing or self.native_ike_sas or self.owned)
+        return bool(self.outgoing or self.native_ike_sas or self.credits_in or self.is_adopted)
 
     def credits_left(self, now: float) -> int:
         """How many more inbound SPIs it can own at the most. No bound while exchanges may have been missed."""
@@ -82,24 +93,38 @@ class HostAtPeer:
             return 1 << 30
         return max(0, self.credits_in - self.owned)
 
-    def credit_exchange(self, ike_sa: int, kind: object, exchange_id: int, now: float) -> bool:
-        """Credit one child SA, unless this exchange is known. Say whether it was new."""
-        key = (ike_sa, kind, exchange_id)
-        if key in self.exchanges:
-            return False
-        _remember(self.exchanges, key)
+    def credit_exchange(self, key: tuple[int, object, int], now: float, *, from_host: bool) -> None:
+        """Credit one child SA for the exchange named by IKE SA, kind and exchange ID; once, however often it is seen.
+
+        The credit is given at the first message already: the answer may be lost behind us, and the
+        peer that sent it uses the SA at once (RFC 7296 section 2.1).
+        """
+        known = self.exchanges.get(key)
+        if known is not None:
+            known.is_answered = known.is_answered or known.began_inside != from_host
+            return
+        _remember(self.exchanges, key, Exchange(began_at=now, began_inside=from_host))
         self.credits_in += 1
         self.credits_out += 1
         self.credited_at = now
-        return True
+
+    def give_up_unanswered(self, before: float) -> None:
+        """Take back the credits of exchanges that began before this time and were never answered."""
+        for exchange in self.exchanges.values():
+            if exchange.is_answered or exchange.began_at >= before:
+                continue
+            exchange.is_answered = True
+            if self.credits_in > self.owned:
+                self.credits_in -= 1
+                self.credits_out = max(0, self.credits_out - 1)
 
     def see_ike_sa(self, ike_sa: int, *, floated: bool) -> None:
         """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP."""
         if floated:
             self.native_ike_sas.pop(ike_sa, None)
-            _remember(self.floated_ike_sas, ike_sa)
+            _remember(self.floated_ike_sas, ike_sa, None)
         elif ike_sa not in self.floated_ike_sas:
-            _remember(self.native_ike_sas, ike_sa)
+            _remember(self.native_ike_sas, ike_sa, None)
 
     def see_outgoing(self, spi: Spi, now: float, *, is_new: bool) -> bool:
         """Note an SPI towards the peer. Return whether no exchange explains it: it is older than our watch."""
@@ -123,8 +148,8 @@ class HostAtPeer:
         self.owned = max(0, self.owned - 1)
 
 
-def _remember(table: dict[_K, None], key: _K) -> None:
-    table[key] = None
+def _remember(table: dict[_K, _V], key: _K, value: _V) -> None:
+    table[key] = value
     if len(table) > EXCHANGES_REMEMBERED:
         del table[next(iter(table))]
 

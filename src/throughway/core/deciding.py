@@ -114,12 +114,7 @@ def _release(state: PeerState, binding: Binding) -> None:
 
 def offered(binding: Binding, limits: Limits) -> tuple[Host, ...]:
     """The candidates that get copies now, best last. All of them, unless there are more than may."""
-    hosts = binding.candidates
-    if len(hosts) <= limits.fan_out_max:
-        return hosts
-    end = len(hosts) - binding.offered_from % len(hosts)
-    turned = hosts[end:] + hosts[:end]
-    return turned[-limits.fan_out_max :]
+    return binding.candidates[-limits.fan_out_max :]
 
 
 def offer_next(state: PeerState, binding: Binding, answering: frozenset[Host], limits: Limits) -> list[Command]:
@@ -132,7 +127,6 @@ def offer_next(state: PeerState, binding: Binding, answering: frozenset[Host], l
         return []
     waiting = [host for host in binding.candidates if host not in heard]
     binding.candidates = (*silent, *waiting, *(host for host in heard if host in answering))
-    binding.offered_from = 0
     return [FanOut(key_of(state.peer, binding.spi), offered(binding, limits))]
 
 
@@ -167,6 +161,20 @@ def disown(state: PeerState, host: Host, spi: Spi, now: float, limits: Limits) -
         return []
     binding.disowned_by |= {host}
     return _settle(state, binding, others, now, limits) + reconsider(state, now, limits)
+
+
+def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[Command]:
+    """Take a host out of all beliefs, because it is forgotten."""
+    commands: list[Command] = []
+    for binding in list(state.bindings.values()):
+        if host not in binding.candidates:
+            continue
+        others = tuple(other for other in binding.candidates if other != host)
+        if others:
+            commands += _settle(state, binding, others, now, limits)
+        else:
+            commands += forget_binding(state, binding.spi)
+    return commands
 
 
 def forget_binding(state: PeerState, spi: Spi) -> list[Command]:

@@ -35,6 +35,12 @@ class Limits:
     fan_out_max: int = 16
     """Hosts that get a copy of a packet of a contested tunnel. Shared with bpf/keys.h."""
 
+    peers_per_host_max: int = 256
+    """Peers that one host may be known to exchange something with; above it the least recent one is forgotten."""
+
+    relations_max: int = 1 << 18
+    """Pairs of a host and a peer that are known in total."""
+
     hosts_per_peer_max: int = 4096
     """Hosts that may be candidates for the tunnels of one peer."""
 
@@ -69,6 +75,10 @@ class Limits:
     new_sa_sequence_max: int = 1024
     """The highest sequence number with which a security association may be met and still count as one that
     began before our eyes. It leaves room for what was lost or refused on the way."""
+
+    exchange_unanswered_s: float = 60.0
+    """An IKE exchange without an answer for so long brought nothing. Implementations give up after some minutes of
+    retransmissions, but the gaps between those are shorter (RFC 7296 section 2.4 leaves both to them)."""
 
     unseen_s: float = 600.0
     """For how long a host that was met in the middle of its conversation may own SPIs that nothing announced:

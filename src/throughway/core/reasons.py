@@ -31,6 +31,7 @@ class Reason(IntEnum):
     NO_OUTSIDE_ADDRESS = 27
     RESERVED_SPI = 28
     HELD_TOO_LONG = 29
+    REINJECTED_LOST = 30
 
     @property
     def is_drop(self) -> bool:

@@ -26,7 +26,7 @@ from throughway.core.events import (
     TimerExpired,
 )
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
@@ -53,6 +53,9 @@ class Tracker:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits: Final = limits or Limits()
         self._peers: dict[Peer, PeerState] = {}
+        self._peers_of: Final[dict[Host, dict[Peer, None]]] = {}
+        self._relations = 0
+        self._mappings = 0
         self._sweep_at: float | None = None
         self._on: Final[dict[type, Callable[[Any, float], list[Command]]]] = {
             EspFromInside: self._on_esp_from_inside,
@@ -68,6 +71,7 @@ class Tracker:
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take note of one event and return what to do about it, in order."""
         commands = self._on[type(event)](event, now)
+        self._mappings -= sum(isinstance(command, RemoveMapping) for command in commands)
         if self._sweep_at is None and self._peers:
             self._sweep_at = now + self._limits.sweep_every_s
             commands.append(WakeAt(self._sweep_at))
@@ -115,20 +119,28 @@ class Tracker:
 
     def _on_esp_from_inside(self, event: EspFromInside, now: float) -> list[Command]:
         key = FlowKey.to_peer(IpProtocol.ESP, event.host, event.peer, event.spi_to_peer)
+        commands = self._make_room_for(event.host, event.peer, now)
         host = self._meet(event.host, event.peer, now, is_start=False)
         if host is None:
-            return [Refuse(key, Reason.REFUSED, "hosts.per-peer-limit")]
-        commands: list[Command] = []
+            return [*commands, Refuse(key, Reason.REFUSED, "hosts.limit")]
         if event.spi_to_peer not in host.outgoing:
             commands += self._make_room_outgoing(host, event.peer)
+            if self._is_full(commands):
+                return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
             is_new = event.sequence <= self._limits.new_sa_sequence_max
             unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
+            self._mappings += 1
             state = self._peers[event.peer]
             if unexplained:
                 commands += deciding.widen(state, host, now, self._limits)
             commands += deciding.reconsider(state, now, self._limits)
         commands += [InstallMapping(key, event.host), Reinject(key)]
         return commands
+
+    def _is_full(self, commands: list[Command]) -> bool:
+        """Whether there is no room for one more mapping, with what the commands make room for."""
+        freed = sum(isinstance(command, RemoveMapping) for command in commands)
+        return self._mappings - freed >= self._limits.mappings_max
 
     def _make_room_outgoing(self, host: HostAtPeer, peer: Peer) -> list[Command]:
         """Keep a host within its own bound: its least recently used SPI makes room."""
@@ -140,20 +152,20 @@ class Tracker:
 
     def _on_ike_message_seen(self, event: IkeMessageSeen, now: float) -> list[Command]:
         is_start = event.exchange is IkeExchange.INITIAL
+        commands = self._make_room_for(event.host, event.peer, now)
         host = self._meet(event.host, event.peer, now, is_start=is_start)
         if host is None:
-            return []
+            return commands
         host.see_ike_sa(event.initiator_spi, floated=event.floated)
         if event.floated:
-            return []
-        match event.exchange:
-            case IkeExchange.FIRST_CHILD:
-                host.credit_exchange(event.initiator_spi, event.exchange, 0, now)
-            case IkeExchange.CHILD:
-                host.credit_exchange(event.initiator_spi, event.exchange, event.exchange_id, now)
-            case _:
-                pass
-        return []
+            return commands
+        if event.exchange is IkeExchange.FIRST_CHILD:
+            # One child SA, however many rounds of EAP it takes: the message IDs of its rounds do not count.
+            host.credit_exchange((event.initiator_spi, event.exchange, 0), now, from_host=event.from_host)
+        elif event.exchange is IkeExchange.CHILD:
+            key = (event.initiator_spi, event.exchange, event.exchange_id)
+            host.credit_exchange(key, now, from_host=event.from_host)
+        return commands
 
     def _on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
         state = self._peers.get(event.peer)
@@ -162,20 +174,49 @@ class Tracker:
         return deciding.disown(state, event.host, event.spi_to_inside, now, self._limits)
 
     def _meet(self, host: Host, peer: Peer, now: float, *, is_start: bool) -> HostAtPeer | None:
-        """Find or make what is known of a host and a peer; None when the peer has too many hosts.
+        """Find or make what is known of a host and a peer; None when there are too many hosts already.
 
         `is_start`: the conversation begins here, before our eyes. If it does not, the host may own
         more than we saw.
         """
-        state = self._peers.setdefault(peer, PeerState(peer))
-        known = state.hosts.get(host)
+        state = self._peers.get(peer)
+        known = state.hosts.get(host) if state else None
         if known is None:
-            if len(state.hosts) >= self._limits.hosts_per_peer_max:
+            if self._relations >= self._limits.relations_max:
                 return None
+            if state is not None and len(state.hosts) >= self._limits.hosts_per_peer_max:
+                return None
+            if state is None:
+                state = self._peers[peer] = PeerState(peer)
             unseen_until = now if is_start else now + self._limits.unseen_s
             known = state.hosts[host] = HostAtPeer(host, last_seen_at=now, unseen_until=unseen_until)
+            self._peers_of.setdefault(host, {})[peer] = None
+            self._relations += 1
         known.last_seen_at = now
         return known
+
+    def _make_room_for(self, host: Host, peer: Peer, now: float) -> list[Command]:
+        """Keep a host within its own bound of peers: what it used least recently is forgotten."""
+        peers = self._peers_of.get(host, {})
+        if peer in peers or len(peers) < self._limits.peers_per_host_max:
+            return []
+        oldest = min(peers, key=lambda known: self._peers[known].hosts[host].last_seen_at)
+        return self._forget_relation(self._peers[oldest], host, now)
+
+    def _forget_relation(self, state: PeerState, host: Host, now: float) -> list[Command]:
+        """Forget that a host exchanged anything with a peer."""
+        commands: list[Command] = [
+            RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host, state.peer, spi)) for spi in state.hosts[host].outgoing
+        ]
+        commands += deciding.withdraw(state, host, now, self._limits)
+        del state.hosts[host]
+        del self._peers_of[host][state.peer]
+        if not self._peers_of[host]:
+            del self._peers_of[host]
+        self._relations -= 1
+        if not state.hosts:
+            del self._peers[state.peer]
+        return commands
 
     # What comes from outside
 
@@ -187,10 +228,13 @@ class Tracker:
         known = state.bindings.get(event.spi_to_inside)
         if known is not None:
             return [self._install(key, known), Reinject(key)]
-        if len(state.bindings) >= self._limits.spis_per_peer_max:
-            return [Refuse(key, Reason.REFUSED, "spis.per-peer-limit")]
+        if len(state.bindings) >= self._limits.spis_per_peer_max or self._is_full([]):
+            return [Refuse(key, Reason.REFUSED, "mappings.limit")]
         commands = deciding.claim(state, event.spi_to_inside, event.sequence, now, self._limits)
-        return commands or [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
+        if not commands:
+            return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
+        self._mappings += 1
+        return commands
 
     def _install(self, key: FlowKey, binding: Binding) -> Command:
         if isinstance(binding.verdict, Certain):
@@ -228,8 +272,6 @@ class Tracker:
         commands: list[Command] = []
         for state in list(self._peers.values()):
             commands += self._sweep(state, now)
-            if not state.hosts:
-                del self._peers[state.peer]
         return commands
 
     def _sweep(self, state: PeerState, now: float) -> list[Command]:
@@ -242,9 +284,13 @@ class Tracker:
             for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:
                 del host.outgoing[spi]
                 commands.append(RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, state.peer, spi)))
-            is_candidate = now - host.last_seen_at <= self._limits.candidate_idle_s
-            if not is_candidate and not any(host.host in b.candidates for b in state.bindings.values()):
-                del state.hosts[host.host]
+            if host.host != ROUTER:  # of its exchanges only one direction is seen
+                host.give_up_unanswered(now - self._limits.exchange_unanswered_s)
+        needed = {host for binding in state.bindings.values() for host in binding.candidates}
+        for host in list(state.hosts.values()):
+            is_idle = now - host.last_seen_at > self._limits.candidate_idle_s
+            if is_idle and not host.outgoing and host.host not in needed:
+                commands += self._forget_relation(state, host.host, now)
         commands += deciding.reconsider(state, now, self._limits)
         return commands
 
@@ -252,14 +298,13 @@ class Tracker:
 
     def _on_mappings_adopted(self, event: MappingsAdopted, now: float) -> list[Command]:
         """Take over what an earlier run decided. What it knew besides is gone, so no credit bounds these hosts."""
-        outgoing = [flow for flow in event.flows if flow.key.direction is Direction.TO_PEER]
-        for flow in outgoing:
-            self._adopt_outgoing(flow, now)
-        commands: list[Command] = []
+        for flow in event.flows:
+            if flow.key.direction is Direction.TO_PEER:
+                self._adopt_outgoing(flow, now)
         for flow in event.flows:
             if flow.key.direction is Direction.TO_INSIDE:
-                commands += self._adopt_to_inside(flow, now)
-        return commands
+                self._adopt_to_inside(flow, now)
+        return []
 
     def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> None:
         host = self._meet(flow.key.host, flow.key.peer, now, is_start=False)
@@ -268,14 +313,16 @@ class Tracker:
         spi = Spi(flow.key.discriminator)
         if spi not in host.outgoing:
             host.see_outgoing(spi, now, is_new=False)
+            self._mappings += 1
         host.outgoing[spi].last_packet_at = flow.count.last_packet_at
 
-    def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> list[Command]:
+    def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> None:
         spi = Spi(flow.key.discriminator)
-        hosts = [self._meet(host, flow.key.peer, now, is_start=False) for host in flow.hosts]
-        state = self._peers[flow.key.peer]
-        if spi in state.bindings or any(host is None for host in hosts):
-            return []
+        met = [self._meet(host, flow.key.peer, now, is_start=False) for host in flow.hosts]
+        owners = [host for host in met if host is not None]
+        state = self._peers.get(flow.key.peer)
+        if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
+            return
         verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)
         state.bindings[spi] = Binding(
             spi=spi,
@@ -285,9 +332,11 @@ class Tracker:
             verdict=verdict,
             is_credited=True,
         )
-        if isinstance(verdict, Certain) and hosts[0] is not None:
-            hosts[0].own()
-        return []
+        self._mappings += 1
+        for host in owners:
+            host.is_adopted = True
+        if isinstance(verdict, Certain):
+            owners[0].own()
 
     def _on_outside_address_changed(self, event: OutsideAddressChanged, now: float) -> list[Command]:
         """Keep the mappings: peers that follow the change keep their SPIs (RFC 4555), others negotiate anew."""

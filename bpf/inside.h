@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* On every inside interface. Nothing is changed here and nothing is stopped. */
+#ifndef THROUGHWAY_INSIDE_H
+#define THROUGHWAY_INSIDE_H
+
+#include "observe.h"
+
+SEC("tc")
+int inside_ingress(struct __sk_buff *skb)
+{
+	struct packet p;
+
+	if (packet_open(&p, skb, 0))
+		ike_observe(&p, TO_PEER, p.source);
+	return PASS;
+}
+
+/* A held packet leaves to its host: count it as back. A later fragment is named by the address that it
+ * came to. Where the stack itself cut a held packet into fragments, the first one counts, and the others
+ * have no name, because their first one was never seen outside.
+ */
+static __always_inline void held_esp_leaves(struct packet *p)
+{
+	struct flow_key key;
+
+	p->destination = p->config->outside_address;
+	if (!esp_flow(p, TO_INSIDE, &key))
+		held_packet_passed(&key);
+}
+
+SEC("tc")
+int inside_egress(struct __sk_buff *skb)
+{
+	struct packet p;
+
+	if (!packet_open(&p, skb, 0))
+		return PASS;
+	if (p.protocol == IPPROTO_ESP && is_reinjected(&p))
+		held_esp_leaves(&p);
+	else
+		ike_observe(&p, TO_INSIDE, p.destination);
+	return PASS;
+}
+
+#endif

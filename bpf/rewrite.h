@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Rewriting: one address of the IP header and the header's checksum, and nothing else of the packet.
+ *
+ * ESP does not cover the outer addresses (RFC 4303 section 3.4.4), so nothing behind the IP header has to
+ * follow. An ICMP error is covered by a checksum over the packet that it quotes, but the quoted address
+ * and the quoted header's own checksum change by opposite amounts (RFC 1624), and it stays right. The
+ * TTL is the stack's.
+ *
+ * For the same reason skb->csum of a received packet stays right, and no store asks for it to be mended.
+ */
+#ifndef THROUGHWAY_REWRITE_H
+#define THROUGHWAY_REWRITE_H
+
+#include "wire.h"
+
+/* Replace the address at `field` of the IP header that begins `header` bytes behind the start of our own. */
+static __always_inline long address_replace(const struct packet *p, __u32 header, __u32 field,
+		__be32 from, __be32 to)
+{
+	__u32 at = p->at + header;
+
+	if (from == to)
+		return 0;
+	if (bpf_l3_csum_replace(p->skb, at + offsetof(struct iphdr, check), from, to, sizeof(to)))
+		return -1;
+	return bpf_skb_store_bytes(p->skb, at + field, &to, sizeof(to), 0);
+}
+
+static __always_inline long source_replace(struct packet *p, __be32 to)
+{
+	__be32 from = p->source;
+
+	p->source = to;
+	return address_replace(p, 0, offsetof(struct iphdr, saddr), from, to);
+}
+
+static __always_inline long destination_replace(struct packet *p, __be32 to)
+{
+	__be32 from = p->destination;
+
+	p->destination = to;
+	return address_replace(p, 0, offsetof(struct iphdr, daddr), from, to);
+}
+
+/* The marks: two bits of ours under a mask. All others belong to somebody else and stay as they are. */
+static __always_inline int is_reinjected(const struct packet *p)
+{
+	return !!(p->skb->mark & p->config->mark_reinjected);
+}
+
+static __always_inline void mark_set(const struct packet *p, __u32 ours)
+{
+	p->skb->mark = (p->skb->mark & ~p->config->mark_mask) | ours;
+}
+
+/* Count a packet for the mapping that it goes by. */
+static __always_inline void mapping_count(const struct packet *p, struct mapping *mapping)
+{
+	__sync_fetch_and_add(&mapping->packets, 1);
+	__sync_fetch_and_add(&mapping->bytes, p->size);
+	mapping->last_ns = bpf_ktime_get_coarse_ns();
+}
+
+#endif

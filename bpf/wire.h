@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reading packets: IPv4, ESP, ICMP errors, and the head of IKE. Nothing here writes or decides.
+ *
+ * An IPv4 header may have options, so everything behind it is found by its IHL. Only the bytes that
+ * the IP header counts belong to the packet: short Ethernet frames are padded.
+ */
+#ifndef THROUGHWAY_WIRE_H
+#define THROUGHWAY_WIRE_H
+
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+
+/* RFC 791 section 3.1: flags and fragment offset share 16 bits.
+ *
+ *    0   1   2   3                                                15
+ *   +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+
+ *   | 0 |DF |MF |          fragment offset, in 8 bytes              |
+ *   +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+
+ */
+#define IP_MORE_FRAGMENTS 0x2000
+#define IP_FRAGMENT_OFFSET 0x1fff
+
+/* RFC 4303 section 2. Behind these eight bytes everything is encrypted.
+ *
+ *    0                   1                   2                   3
+ *    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ *   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *   |               Security Parameters Index (SPI)                 |
+ *   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *   |                      Sequence Number                          |
+ *   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ */
+struct esp_header {
+	__be32 spi;
+	__be32 sequence;
+};
+
+#define SPI_RESERVED_MAX 255 /* RFC 4303 section 2.1: never names a security association */
+
+/* RFC 792. <linux/icmp.h> has this too, and with it the C library's sockets, which BPF has not. The four
+ * bytes behind the checksum differ from type to type; none of them matters here.
+ */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 rest;
+};
+
+#define ICMP_UNREACHABLE 3
+#define ICMP_QUENCH 4
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER_PROBLEM 12
+
+/* RFC 7296 section 3.1, and in the same places RFC 2408 section 3.1. On UDP 4500 four zero bytes stand
+ * before it, where ESP in UDP has its SPI (RFC 3948 section 2.2).
+ *
+ *   0               8               16  17  18  19  20      24      28
+ *   +---------------+---------------+---+---+---+---+-------+-------+
+ *   | initiator SPI | responder SPI |npl|ver|xch|flg|msg ID |length |
+ *   +---------------+---------------+---+---+---+---+-------+-------+
+ */
+#define PORT_IKE 500
+#define PORT_IKE_FLOATED 4500
+#define NON_ESP_MARKER_SIZE 4
+
+/* One IPv4 packet, as far as its own header tells. */
+struct packet {
+	struct __sk_buff *skb;
+	const struct config *config;
+	__u32 at;          /* where the IP header is in the data, or AT_NETWORK_HEADER */
+	__be32 source;
+	__be32 destination;
+	__u32 size;        /* of the IP packet, header included */
+	__u32 header_size; /* of the IP header, options included */
+	__u32 fragment_offset;
+	__be16 id;
+	__u8 more_fragments;
+	__u8 protocol;
+};
+
+/* Inside interfaces may be of several kinds, and nothing is written there: the kernel knows where their
+ * network header is. On the outside interface the daemon tells the size of the link header, and reads
+ * and writes use the same offset. The kernel's own idea is wrong there for frames that AF_PACKET sent on
+ * an interface whose hard_header_len is not what its frames carry (ppp: 4 bytes, none of them present).
+ */
+#define AT_NETWORK_HEADER (~0u)
+
+static __always_inline long packet_read(const struct packet *p, __u32 offset, void *to, __u32 size)
+{
+	if (p->at == AT_NETWORK_HEADER)
+		return bpf_skb_load_bytes_relative(p->skb, offset, to, size, BPF_HDR_START_NET);
+	return bpf_skb_load_bytes(p->skb, p->at + offset, to, size);
+}
+
+/* Read the IPv4 header. False for what is not IPv4, or so broken that the stack will say so: all of that
+ * is passed on by everybody. So are frames of a VLAN on top of this interface, which are not on its
+ * network; the tag with ID 0 only has a priority.
+ */
+static __always_inline int packet_open(struct packet *p, struct __sk_buff *skb, int is_outside)
+{
+	__u32 zero = 0;
+	struct iphdr ip;
+
+	p->skb = skb;
+	p->config = bpf_map_lookup_elem(&config, &zero);
+	if (!p->config || skb->protocol != bpf_htons(ETH_P_IP))
+		return 0;
+	if (skb->vlan_present && (skb->vlan_tci & 0x0fff))
+		return 0;
+	p->at = is_outside ? p->config->link_header_size : AT_NETWORK_HEADER;
+	if (packet_read(p, 0, &ip, sizeof(ip)))
+		return 0;
+	p->source = ip.saddr;
+	p->destination = ip.daddr;
+	p->size = bpf_ntohs(ip.tot_len);
+	p->header_size = ip.ihl * 4;
+	p->fragment_offset = bpf_ntohs(ip.frag_off) & IP_FRAGMENT_OFFSET;
+	p->more_fragments = !!(bpf_ntohs(ip.frag_off) & IP_MORE_FRAGMENTS);
+	p->id = ip.id;
+	p->protocol = ip.protocol;
+	return ip.version == 4 && p->header_size >= sizeof(ip) && p->size >= p->header_size;
+}
+
+/* Read `size` bytes of payload from this offset behind the IP header; not 0 if the packet ends before. */
+static __always_inline long payload_read(const struct packet *p, __u32 offset, void *to, __u32 size)
+{
+	if (p->size < p->header_size + offset + size)
+		return -1;
+	return packet_read(p, p->header_size + offset, to, size);
+}
+
+/* Whether all that the IP header counts has arrived. */
+static __always_inline int packet_is_whole(const struct packet *p)
+{
+	__u32 at = p->at == AT_NETWORK_HEADER ? 0 : p->at;
+
+	return at + p->size <= p->skb->len;
+}
+
+static __always_inline void
+fragment_name(const struct packet *p, const struct flow_key *key, struct fragment_key *name)
+{
+	name->source = p->source;
+	name->destination = p->destination;
+	name->id = p->id;
+	name->protocol = p->protocol;
+	name->direction = key->direction;
+}
+
+/* Remember the flow of a first fragment for those that follow. Nothing else is remembered. */
+static __always_inline void fragment_remember(const struct packet *p, const struct flow_key *key)
+{
+	struct fragment first = { .key = *key, .at_ns = bpf_ktime_get_coarse_ns() };
+	struct fragment_key name;
+
+	if (!p->more_fragments || p->fragment_offset)
+		return;
+	fragment_name(p, key, &name);
+	bpf_map_update_elem(&fragments, &name, &first, BPF_ANY);
+}
+
+/* Complete the key of a later fragment by its first one. */
+static __always_inline int fragment_recall(const struct packet *p, struct flow_key *key)
+{
+	struct fragment_key name;
+	struct fragment *first;
+
+	fragment_name(p, key, &name);
+	first = bpf_map_lookup_elem(&fragments, &name);
+	if (!first || bpf_ktime_get_coarse_ns() - first->at_ns > FRAGMENT_FRESH_NS)
+		return 0;
+	*key = first->key;
+	return 1;
+}
+
+/* Name the flow of an ESP packet. Not 0 is the reason why it has no name. */
+static __noinline int esp_flow(const struct packet *p, enum direction direction, struct flow_key *key)
+{
+	struct esp_header esp;
+
+	*key = (struct flow_key){
+		.host = direction == TO_PEER ? p->source : 0,
+		.peer = direction == TO_PEER ? p->destination : p->source,
+		.protocol = IPPROTO_ESP,
+		.direction = direction,
+	};
+	if (p->fragment_offset)
+		return fragment_recall(p, key) ? 0 : REASON_FRAGMENT_BEFORE_FIRST;
+	if (!packet_is_whole(p) || payload_read(p, 0, &esp, sizeof(esp)))
+		return REASON_MALFORMED;
+	key->discriminator = bpf_ntohl(esp.spi);
+	return key->discriminator <= SPI_RESERVED_MAX ? REASON_RESERVED_SPI : 0;
+}
+
+#endif

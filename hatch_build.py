@@ -1,0 +1,34 @@
+"""Compile the BPF programs into the package when a wheel or a source archive is built."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+OBJECT = Path("src/throughway/dataplane/objects/throughway.bpf.o")
+COMPILER = "clang"
+
+
+class BpfBuildHook(BuildHookInterface[Any]):
+    """Put throughway.bpf.o in place before the files of the package are collected."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile the object, or take the one that the source archive brought.
+
+        An editable installation compiles nothing: there the object belongs to the checkout, and
+        script/setup builds it whenever bpf/ changes. A compiler that is there and refuses our
+        code is an error even if an older object lies about.
+        """
+        if version == "editable":
+            return
+        root = Path(self.root)
+        if shutil.which(COMPILER):
+            subprocess.run([root / "script" / "build-bpf"], cwd=root, check=True)
+        elif not (root / OBJECT).is_file():
+            raise FileNotFoundError(
+                f"{OBJECT} has to be compiled and {COMPILER} is missing: apt-get install clang llvm libbpf-dev"
+            )

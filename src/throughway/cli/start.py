@@ -1,0 +1,91 @@
+"""What `throughway up` looks at before it becomes the daemon."""
+
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from throughway.control.errors import ControlError
+from throughway.control.paths import socket_path
+
+CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_BPF": 39}
+"""What the daemon does needs these; the numbers are those of the kernel's linux/capability.h."""
+
+
+class Attach(StrEnum):
+    """How programs are attached to interfaces: `auto` takes tcx where the kernel has it (6.6)."""
+
+    AUTO = "auto"
+    TCX = "tcx"
+    CLSACT = "clsact"
+
+
+class CannotStart(ControlError):
+    """The operator asked for what cannot be, or may not do it."""
+
+
+def become_daemon(inside: Sequence[str], outside: str | None, gateway: str, attach: Attach, keep: bool) -> None:
+    """Replace this process by the daemon, which so stays in the foreground and gets the signals.
+
+    Returns never. Raises CannotStart, or GatewayNameRejected.
+    """
+    socket_path(gateway)
+    check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
+    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep)
+    check_privileges(os.geteuid(), _effective_capabilities(), arguments)
+    sys.stdout.flush()
+    os.execv(sys.executable, daemon_command(arguments))  # noqa: S606 - no shell is wanted
+
+
+def daemon_arguments(inside: Sequence[str], outside: str, gateway: str, attach: Attach, keep: bool) -> list[str]:
+    """Return the options of the daemon, which are those of `up`."""
+    arguments = [word for interface in inside for word in ("--inside", interface)]
+    arguments += ["--outside", outside, "--gateway", gateway, "--attach", attach.value]
+    return [*arguments, "--keep"] if keep else arguments
+
+
+def daemon_command(arguments: Sequence[str]) -> list[str]:
+    """Return the command line of the daemon.
+
+    -P keeps Python from importing out of the working directory, which may be anybody's and we are root.
+    """
+    return [sys.executable, "-P", "-m", "throughway.service", *arguments]
+
+
+def check_interfaces(inside: Sequence[str], outside: str | None, here: Sequence[str]) -> None:
+    """Refuse missing, unknown and doubled interfaces, naming those that are here."""
+    choices = f"interfaces here: {', '.join(sorted(here))}"
+    if not inside:
+        raise CannotStart("no inside interface is named", f"add --inside IF, towards the devices; {choices}")
+    if not outside:
+        raise CannotStart("no outside interface is named", f"add --outside IF, towards the internet; {choices}")
+    for interface in (*inside, outside):
+        if interface not in here:
+            raise CannotStart(f"there is no interface {interface!r}", choices)
+    if outside in inside:
+        raise CannotStart(f"{outside} is named as inside and outside", "one interface cannot be both")
+
+
+def check_privileges(user: int, capabilities: int, arguments: Sequence[str]) -> None:
+    """Refuse who may not change the router's packet path, saying what is missing."""
+    if user != 0:
+        raise CannotStart(
+            "only root may change the router's packet path", f"run `sudo throughway up {shlex.join(arguments)}`"
+        )
+    missing = [name for name, bit in CAPABILITIES.items() if not capabilities >> bit & 1]
+    if missing:
+        raise CannotStart(
+            f"this root lacks {', '.join(missing)}", "start it on the host itself, or give the container these"
+        )
+
+
+def _effective_capabilities() -> int:
+    """Read the effective capabilities of this process as bits (proc(5), status)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0

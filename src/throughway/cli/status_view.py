@@ -1,0 +1,70 @@
+"""The gateway at a glance, for people."""
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from throughway import __version__
+from throughway.cli.human import duration, plural, printable, size
+from throughway.control.schema import Finding, Level, Status
+
+_LEVELS: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
+
+
+def print_status(status: Status, console: Console) -> None:
+    """Print the facts, then the counts, then what wants attention, each with its remedy."""
+    console.print(Text(f"Gateway {printable(status.gateway)} is up, for {duration(status.uptime_s)} now", style="bold"))
+    facts = _grid()
+    for name, value in _facts(status):
+        facts.add_row(Text(name, style="dim"), Text(printable(value)))
+    console.print(facts)
+    counted = {name: number for name, number in status.reasons.items() if number}
+    console.print()
+    if counted:
+        console.print(Text("Packets by reason", style="bold"))
+        counts = _grid("right")
+        for name, number in counted.items():
+            counts.add_row(Text(f"{number:,}"), Text(printable(name)))
+        console.print(counts)
+    else:
+        console.print("No packet of a VPN has come by yet.")
+    for finding in sorted(status.findings, key=lambda finding: list(Level).index(finding.level)):
+        console.print()
+        _print_finding(finding, console)
+
+
+def _facts(status: Status) -> list[tuple[str, str]]:
+    address = status.outside_address or "no IPv4 address; nothing is translated until it has one"
+    release = status.version
+    if status.version != __version__:
+        release += f"; this command is {__version__}: restart the daemon to bring them together"
+    return [
+        ("Inside", ", ".join(status.inside)),
+        ("Outside", f"{status.outside}, {address}"),
+        ("Sessions", str(status.sessions)),
+        ("Mappings", _mappings(status)),
+        ("Attached by", status.attached_by),
+        ("Memory", size(status.memory_bytes)),
+        ("Daemon", f"process {status.pid}, release {release}"),
+    ]
+
+
+def _mappings(status: Status) -> str:
+    words = f"{status.mappings:,} installed, {plural(status.pending, 'tunnel')} undecided"
+    return f"{words}, {status.adopted:,} taken over from an earlier run" if status.adopted else words
+
+
+def _print_finding(finding: Finding, console: Console) -> None:
+    console.print(Text.assemble((f"{finding.level}: ", f"bold {_LEVELS[finding.level]}"), printable(finding.what)))
+    for line in finding.remedy.splitlines():
+        # Not wrapped: it may be a command that is copied.
+        console.print(Text(f"  {printable(line)}"), soft_wrap=True)
+
+
+def _grid(first: str = "left") -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right" if first == "right" else "left", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table

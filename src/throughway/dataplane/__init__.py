@@ -1,0 +1,1 @@
+"""Adapters to the kernel: BPF, nftables, conntrack, links."""

@@ -1,0 +1,314 @@
+"""The structs of bpf/keys.h as Python values: what the maps hold and the rings carry.
+
+Every record is packed and unpacked by one `struct` format, field for field in the order of the C
+struct; no format has hidden padding. A test holds LAYOUTS equal to the BTF of the built object, so a
+change on one side alone does not pass. Addresses are IPv4Address here and four bytes in network order
+there; all numbers are in the machine's order.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Address
+from typing import Final, Self
+
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import Host, IpProtocol, Peer
+
+LAYOUT_VERSION: Final = 1
+FAN_OUT_MAX: Final = 16
+HELD_PER_FLOW_MAX: Final = 64
+FRAME_SMALL: Final = 1664
+FRAME_LARGE: Final = 9216
+IKE_HEADER_SIZE: Final = 28
+FRAGMENT_FRESH_NS: Final = 30_000_000_000
+
+
+class MappingFlag(IntFlag):
+    """What is special about a mapping."""
+
+    ACTIVE = 1
+    FAN_OUT = 2
+
+
+class PendingState(IntEnum):
+    """Where an undecided flow is; the diagram is in bpf/keys.h."""
+
+    WAITING = 0
+    DRAINING = 1
+    DONE = 2
+    REFUSED = 3
+
+
+class PuntKind(IntEnum):
+    """Whether a punted packet waits for a decision or went on."""
+
+    HELD = 0
+    COPY = 1
+
+
+class ControlOp(IntEnum):
+    """What may be asked of the program `control`."""
+
+    DECIDE = 0
+    REFUSE = 1
+    WATCHDOG = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One C struct: its fields in order, and the `struct` format that reads them."""
+
+    fields: tuple[str, ...]
+    format: struct.Struct
+
+    @property
+    def size(self) -> int:
+        """The bytes of one record."""
+        return self.format.size
+
+
+def _layout(*fields: tuple[str, str]) -> Layout:
+    return Layout(tuple(name for name, _ in fields), struct.Struct("=" + "".join(code for _, code in fields)))
+
+
+_FLOW_KEY: Final = (
+    ("host", "4s"),
+    ("peer", "4s"),
+    ("discriminator", "Q"),
+    ("protocol", "B"),
+    ("direction", "B"),
+    ("zero16", "H"),
+    ("zero32", "I"),
+)
+_FLOW_KEY_SIZE: Final = struct.calcsize("=" + "".join(code for _, code in _FLOW_KEY))
+_KEY_INSIDE: Final = f"{_FLOW_KEY_SIZE}s"
+
+LAYOUTS: Final[dict[str, Layout]] = {
+    "flow_key": _layout(*_FLOW_KEY),
+    "mapping": _layout(
+        ("host", "4s"), ("flags", "I"), ("packets", "Q"), ("bytes", "Q"), ("last_ns", "Q"), ("created_ns", "Q")
+    ),
+    "fan_out": _layout(("count", "I"), ("hosts", f"{4 * FAN_OUT_MAX}s")),
+    "pending": _layout(
+        ("lock", "4x"),
+        ("state", "I"),
+        ("punted", "I"),
+        ("reinjected", "I"),
+        ("dropped", "I"),
+        ("drain_cap", "I"),
+        ("since_ns", "Q"),
+        ("until_ns", "Q"),
+    ),
+    "sender_key": _layout(("peer", "4s"), ("protocol", "I"), ("discriminator", "Q")),
+    "fragment_key": _layout(
+        ("source", "4s"), ("destination", "4s"), ("id", "2s"), ("protocol", "B"), ("direction", "B")
+    ),
+    "fragment": _layout(("key", _KEY_INSIDE), ("at_ns", "Q")),
+    "budget": _layout(("tokens", "I"), ("zero32", "I"), ("refilled_ns", "Q")),
+    "config": _layout(
+        ("layout_version", "I"),
+        ("outside_address", "4s"),
+        ("outside_ifindex", "I"),
+        ("link_header_size", "I"),
+        ("mark_mask", "I"),
+        ("mark_carried", "I"),
+        ("mark_reinjected", "I"),
+        ("punts_per_peer", "I"),
+        ("punts_per_host", "I"),
+        ("ike_per_address", "I"),
+    ),
+    "punt": _layout(
+        ("kind", "I"), ("sequence", "I"), ("size", "I"), ("link_header_size", "I"), ("at_ns", "Q"), ("key", _KEY_INSIDE)
+    ),
+    "ike_observed": _layout(
+        ("host", "4s"),
+        ("peer", "4s"),
+        ("direction", "B"),
+        ("floated", "B"),
+        ("size", "H"),
+        ("zero32", "I"),
+        ("at_ns", "Q"),
+        ("header", f"{IKE_HEADER_SIZE}s"),
+        ("zero32b", "I"),
+    ),
+    "control_request": _layout(
+        ("op", "I"),
+        ("count", "I"),
+        ("key", _KEY_INSIDE),
+        ("hosts", f"{4 * FAN_OUT_MAX}s"),
+        ("until_ns", "Q"),
+        ("expected", "I"),
+        ("zero32", "I"),
+    ),
+}
+
+
+def _hosts_packed(hosts: Sequence[Host]) -> bytes:
+    if not 1 <= len(hosts) <= FAN_OUT_MAX:
+        raise ValueError(f"a flow has 1 to {FAN_OUT_MAX} hosts, not {len(hosts)}")
+    return b"".join(host.packed for host in hosts).ljust(4 * FAN_OUT_MAX, b"\0")
+
+
+def pack_key(key: FlowKey) -> bytes:
+    """Write a `struct flow_key`."""
+    return LAYOUTS["flow_key"].format.pack(
+        key.host.packed, key.peer.packed, key.discriminator, key.protocol, key.direction, 0, 0
+    )
+
+
+def unpack_key(data: bytes) -> FlowKey:
+    """Read a `struct flow_key`. A protocol or direction that we never write is a ValueError."""
+    host, peer, discriminator, protocol, direction, _, _ = LAYOUTS["flow_key"].format.unpack(data)
+    return FlowKey(
+        Direction(direction), IpProtocol(protocol), Peer(IPv4Address(peer)), discriminator, Host(IPv4Address(host))
+    )
+
+
+def pack_sender_key(key: FlowKey) -> bytes:
+    """Write the `struct sender_key` under which the host of a flow to the peer is found for ICMP errors."""
+    return LAYOUTS["sender_key"].format.pack(key.peer.packed, key.protocol, key.discriminator)
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRecord:
+    """The value of `mappings`. Times are nanoseconds of CLOCK_MONOTONIC."""
+
+    host: Host
+    flags: MappingFlag
+    packets: int = 0
+    octets: int = 0
+    last_ns: int = 0
+    created_ns: int = 0
+
+    def pack(self) -> bytes:
+        """Write a `struct mapping`."""
+        return LAYOUTS["mapping"].format.pack(
+            self.host.packed, self.flags, self.packets, self.octets, self.last_ns, self.created_ns
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Read a `struct mapping`."""
+        host, flags, packets, size, last_ns, created_ns = LAYOUTS["mapping"].format.unpack(data)
+        return cls(Host(IPv4Address(host)), MappingFlag(flags), packets, size, last_ns, created_ns)
+
+
+def pack_fan_out(hosts: Sequence[Host]) -> bytes:
+    """Write a `struct fan_out`; the last host gets the original packet."""
+    return LAYOUTS["fan_out"].format.pack(len(hosts), _hosts_packed(hosts))
+
+
+def unpack_fan_out(data: bytes) -> tuple[Host, ...]:
+    """Read the hosts of a `struct fan_out`."""
+    count, hosts = LAYOUTS["fan_out"].format.unpack(data)
+    return tuple(Host(IPv4Address(hosts[4 * i : 4 * i + 4])) for i in range(min(count, FAN_OUT_MAX)))
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRecord:
+    """The value of `pending`."""
+
+    state: PendingState
+    punted: int
+    reinjected: int
+    dropped: int
+    drain_cap: int
+    since_ns: int
+    until_ns: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Read a `struct pending`, without its lock."""
+        state, *rest = LAYOUTS["pending"].format.unpack(data)
+        return cls(PendingState(state), *rest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRecord:
+    """The one entry of `config`. outside_address 0.0.0.0 means: translate nothing."""
+
+    outside_address: IPv4Address
+    outside_ifindex: int
+    link_header_size: int
+    mark_mask: int
+    mark_carried: int
+    mark_reinjected: int
+    punts_per_peer: int
+    punts_per_host: int
+    ike_per_address: int
+
+    def pack(self) -> bytes:
+        """Write a `struct config`."""
+        return LAYOUTS["config"].format.pack(
+            LAYOUT_VERSION,
+            self.outside_address.packed,
+            self.outside_ifindex,
+            self.link_header_size,
+            self.mark_mask,
+            self.mark_carried,
+            self.mark_reinjected,
+            self.punts_per_peer,
+            self.punts_per_host,
+            self.ike_per_address,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PuntRecord:
+    """One record of the ring `punts`. `frame` begins with the link header; a copy may be cut to FRAME_SMALL bytes."""
+
+    kind: PuntKind
+    sequence: int
+    link_header_size: int
+    at_ns: int
+    key: FlowKey
+    frame: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Read a `struct punt` and the frame behind it."""
+        layout = LAYOUTS["punt"]
+        kind, sequence, size, link_header_size, at_ns, key = layout.format.unpack_from(data)
+        frame = bytes(data[layout.size : layout.size + size])
+        return cls(PuntKind(kind), sequence, link_header_size, at_ns, unpack_key(key), frame)
+
+
+@dataclass(frozen=True, slots=True)
+class IkeObservedRecord:
+    """One record of the ring `observed`. `size` is that of the whole IKE message, `header` its first 28 bytes."""
+
+    host: Host
+    peer: Peer
+    direction: Direction
+    floated: bool
+    size: int
+    at_ns: int
+    header: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Read a `struct ike_observed`."""
+        host, peer, direction, floated, size, _, at_ns, header, _ = LAYOUTS["ike_observed"].format.unpack(data)
+        return cls(
+            Host(IPv4Address(host)), Peer(IPv4Address(peer)), Direction(direction), bool(floated), size, at_ns, header
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRequest:
+    """One request to the program `control`. Which fields count depends on `op`."""
+
+    op: ControlOp
+    key: FlowKey
+    hosts: tuple[Host, ...] = ()
+    until_ns: int = 0
+    expected: int = 0
+
+    def pack(self) -> bytes:
+        """Write the packet of the test run: a `struct control_request` behind 14 bytes of link header."""
+        hosts = _hosts_packed(self.hosts) if self.hosts else bytes(4 * FAN_OUT_MAX)
+        return bytes(14) + LAYOUTS["control_request"].format.pack(
+            self.op, len(self.hosts), pack_key(self.key), hosts, self.until_ns, self.expected, 0
+        )

@@ -1,0 +1,289 @@
+"""The data plane in BPF: carries out verdicts, holds the first packets of undecided flows, and counts.
+
+Theory of operation. The programs in the kernel match exactly and decide nothing. A packet of a flow that they do
+not know comes here by the ring `punts` and is gone there. The first one of a flow is told to the caller (`read`),
+the others wait behind it. The caller decides (`install`) and has them put back (`reinject`); what the kernel hands
+over until the flow is open follows by itself (`pump`). All that must outlive this process is in pinned maps.
+
+    while the flow is    the kernel                              here
+    waiting              hands packets over, at most 64          held, told once
+    draining             hands over at most 64 more              put back in order
+    open                 translates                              nothing
+
+BpfDataPlane is for one thread. Nothing in it waits.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final, Self
+
+from throughway.core.errors import SettingsRejected
+from throughway.core.events import AdoptedFlow
+from throughway.core.flows import FlowKey
+from throughway.core.ids import Host
+from throughway.core.limits import Limits
+from throughway.core.ports import IkeObserved, InstalledFlow, Interface, Punted
+from throughway.core.reasons import Reason
+from throughway.dataplane import abi, adopt, pins
+from throughway.dataplane.attach import Attachments, AttachMode
+from throughway.dataplane.drain import Drain
+from throughway.dataplane.held import HeldPackets
+from throughway.dataplane.hooks import wanted_hooks
+from throughway.dataplane.inject import Injector, Sent
+from throughway.dataplane.libbpf import BpfObject
+from throughway.dataplane.pins import GatewayFolder
+from throughway.dataplane.ring import Ring
+from throughway.dataplane.sweep import Sweep
+from throughway.dataplane.tables import Tables
+
+_BATCH_MAX: Final = 64
+"""Records of each ring that one call of `read` takes: about a millisecond of work."""
+
+_STALE_NS: Final = 1_000_000_000
+"""A packet that waited longer than this in the ring, while no daemon ran, is not worth delivering."""
+
+_NO_ADDRESS: Final = IPv4Address(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BpfSettings:
+    """What the data plane needs to know before it starts.
+
+    The marks are bits of `mark_mask`; all other bits of a packet's mark are never touched.
+    """
+
+    outside: Interface
+    limits: Limits = field(default_factory=Limits)
+    attach: AttachMode = "auto"
+    mark_mask: int = 0x30000000
+    mark_carried: int = 0x10000000
+    mark_reinjected: int = 0x20000000
+    bpffs: Path = pins.BPFFS
+    program: Path = adopt.OBJECT
+
+    def __post_init__(self) -> None:
+        """Refuse marks that cannot be told apart."""
+        both = self.mark_carried | self.mark_reinjected
+        is_whole = 0 < self.mark_mask < 1 << 32 and self.mark_carried and self.mark_reinjected
+        if not is_whole or self.mark_carried & self.mark_reinjected or both & ~self.mark_mask:
+            raise SettingsRejected("mark", "give two different bits within the mask, as in 0x10000000 and 0x20000000")
+
+
+class BpfDataPlane:
+    """Implements `throughway.core.ports.DataPlane`, and what the daemon needs around it."""
+
+    def __init__(
+        self, settings: BpfSettings, folder: GatewayFolder, loaded: BpfObject, adoption: adopt.Adoption
+    ) -> None:
+        """Take over a locked folder and a loaded object; `open` makes both."""
+        self._settings = settings
+        self._folder = folder
+        self._object = loaded
+        self.adoption: Final = adoption
+        limits = settings.limits
+        self._tables = Tables(loaded.maps, loaded.programs["control"])
+        self._attachments = Attachments(folder, settings.attach)
+        self._outside = settings.outside
+        self._address = self._tables.outside_address()
+        self._injector: Injector | None = None
+        self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
+        self._observed = Ring(loaded.maps["observed"].fd, loaded.maps["observed"].max_entries)
+        self._held = HeldPackets(limits.pending_max, limits.held_per_flow_max, limits.held_bytes_max)
+        self._drain = Drain(self._held, self._tables, self._send, self._punts.is_empty)
+        self._sweep = Sweep(self._held, self._tables, self._punts.is_empty, limits.held_s)
+        self._refused: dict[FlowKey, float] = {}
+        self._refusals_end_at = 0.0
+        self._dropped: Counter[Reason] = Counter()
+        self._stale_before_ns = time.monotonic_ns() - _STALE_NS
+        self.stale_records = 0
+        """Ring entries of an earlier run that were discarded for their age."""
+
+    @classmethod
+    def open(cls, settings: BpfSettings) -> Self:
+        """Load the programs, on the pinned tables of an earlier run if they fit; see `adoption` for what was found.
+
+        Nothing is attached by this: an earlier run's programs go on meanwhile. Raises SettingsRejected when another
+        daemon has this interface, KernelRefused when the kernel will not load.
+        """
+        pins.mount_bpffs(settings.bpffs)
+        pins.remove_stale(settings.bpffs)
+        folder = GatewayFolder.open(settings.bpffs, settings.outside.name)
+        try:
+            loaded, adoption = adopt.load(folder, settings.limits, settings.program)
+        except BaseException:
+            folder.close()
+            raise
+        return cls(settings, folder, loaded, adoption)
+
+    @property
+    def attach_mode(self) -> str:
+        """How programs are attached: `tcx` or `clsact`, after `attach`."""
+        return self._attachments.mode
+
+    def attach(self, outside: Interface, insides: Sequence[Interface]) -> None:
+        """Have the programs on exactly these interfaces. Call it again when one has a new index.
+
+        Programs of an earlier run are replaced in one step. KernelRefused when an interface is not there; what was
+        attached by then stays, and `close` or another call takes it away.
+        """
+        if outside != self._outside or self._injector is None:
+            if self._injector is not None:
+                self._injector.close()
+            self._injector = Injector(outside, self._settings.mark_reinjected)
+        self._outside = outside
+        self._configure()
+        self._attachments.bring_to(wanted_hooks(outside, tuple(insides)), self._object.programs)
+
+    def filenos(self) -> tuple[int, int]:
+        """Give the descriptors that become readable when `read` has something."""
+        return self._punts.fileno(), self._observed.fileno()
+
+    def read(self) -> list[Punted | IkeObserved]:
+        """Take a bounded batch from the rings, and return what the tracker has to know, IKE first.
+
+        A descriptor that stays readable has more. IKE comes first since it is the evidence for what was punted.
+        """
+        now = time.monotonic()
+        told: list[Punted | IkeObserved] = []
+        for data in self._observed.read(_BATCH_MAX):
+            seen = abi.IkeObservedRecord.unpack(data)
+            if seen.at_ns >= self._stale_before_ns:
+                told.append(IkeObserved(seen.host, seen.peer, seen.direction, seen.floated, seen.header))
+            else:
+                self.stale_records += 1
+        for data in self._punts.read(_BATCH_MAX):
+            punt = abi.PuntRecord.unpack(data)
+            if punt.at_ns < self._stale_before_ns:
+                self.stale_records += 1
+                self._dropped[Reason.HELD_TOO_LONG] += punt.kind is abi.PuntKind.HELD
+            elif punt.kind is abi.PuntKind.COPY or self._is_news(punt, now):
+                is_copy = punt.kind is abi.PuntKind.COPY
+                told.append(Punted(punt.key, punt.frame[punt.link_header_size :], is_copy))
+        return told
+
+    def set_outside_address(self, address: IPv4Address | None) -> None:
+        """Translate to and from this address from now on; with None, translate nothing."""
+        self._address = address
+        self._configure()
+
+    def install(self, key: FlowKey, hosts: Sequence[Host]) -> None:
+        """Give the flow to one host, or a copy to each of several, best candidate last."""
+        self._refused.pop(key, None)
+        self._tables.decide(key, hosts)
+
+    def reinject(self, key: FlowKey) -> None:
+        """Put the held packets of the flow back in order, before what follows. `pump` continues it."""
+        if key in self._held:
+            self._drain.start(key, time.monotonic())
+
+    def refuse(self, key: FlowKey, reason: Reason) -> None:
+        """Drop what is held of the flow and what comes, for `Limits.refused_s`."""
+        until = time.monotonic() + self._settings.limits.refused_s
+        self._tables.refuse(key, int(until * 1e9))
+        self._refused[key] = until
+        self._dropped[reason] += self._held.forget(key)
+
+    def remove(self, key: FlowKey) -> None:
+        """Forget the flow. Unknown keys are no error."""
+        self._tables.remove(key)
+        self._refused.pop(key, None)
+        self._dropped[Reason.REFUSED] += self._held.forget(key)
+
+    def pump(self, now: float) -> float | None:
+        """Continue releases and expire what is over; return when to be called again at the latest.
+
+        Call it after each batch of commands, and at that monotonic time. None once closed.
+        """
+        if not self._folder.is_open:
+            return None
+        if now >= self._refusals_end_at:
+            self._refused = {key: until for key, until in self._refused.items() if until > now}
+            self._refusals_end_at = now + self._settings.limits.refused_s
+        sweep_at = self._sweep.run(now)
+        self._dropped[Reason.HELD_TOO_LONG] += self._sweep.take_dropped()
+        drain_at = self._drain.run(now)
+        return sweep_at if drain_at is None else min(sweep_at, drain_at)
+
+    def flows(self) -> Iterator[InstalledFlow]:
+        """Read all installed flows with their counters, in batches, in no order."""
+        return self._tables.flows()
+
+    def adopted_flows(self) -> tuple[AdoptedFlow, ...]:
+        """Read what an earlier run left at work; nothing when its tables were not adopted."""
+        if self.adoption.outcome is not adopt.Outcome.ADOPTED:
+            return ()
+        return tuple(AdoptedFlow(flow.count.key, flow.hosts, flow.count) for flow in self.flows())
+
+    def reasons(self) -> dict[Reason, int]:
+        """Read the packet counts by reason, since the start of the data plane.
+
+        What was dropped here, and not in the kernel, is counted since the start of this process.
+        """
+        totals = self._tables.reasons()
+        for reason, count in self._dropped.items():
+            totals[reason] += count
+        totals[Reason.REINJECTED_LOST] += self._drain.lost
+        return totals
+
+    def pending_count(self) -> int:
+        """Count the flows whose packets wait here: for a decision, or to be put back."""
+        return len(self._held)
+
+    def close(self, keep: bool) -> None:
+        """End. With `keep` the programs go on with what they know; without it nothing of ours stays attached or pinned.
+
+        Packets that are still held are dropped either way. A BPF file system that we mounted stays mounted.
+        """
+        if not self._folder.is_open:
+            return
+        self._punts.close()
+        self._observed.close()
+        if self._injector is not None:
+            self._injector.close()
+        try:
+            if not keep:
+                self._attachments.detach_all()
+                self._folder.remove()
+        finally:
+            self._folder.close()
+            self._object.close()
+
+    def _is_news(self, punt: abi.PuntRecord, now: float) -> bool:
+        """Hold a packet, and tell whether its flow has to be asked about."""
+        key = punt.key
+        if key not in self._held:
+            if self._refused.get(key, 0.0) > now:
+                self._dropped[Reason.REFUSED] += 1
+                return False
+            if self._tables.is_installed(key):
+                # Decided before its packet was read, or drained halfway by an earlier run: it goes on by itself.
+                self._held.release(key, now)
+            else:
+                dropped = self._held.hold(key, punt.sequence, punt.frame, now)
+                self._dropped[Reason.HOLD_FULL if key in self._held else Reason.PENDING_FULL] += dropped
+                return key in self._held
+        self._dropped[Reason.HOLD_FULL] += self._held.hold(key, punt.sequence, punt.frame, now)
+        return False
+
+    def _send(self, frame: bytes) -> Sent:
+        return self._injector.send(frame) if self._injector is not None else Sent.LOST
+
+    def _configure(self) -> None:
+        settings, limits = self._settings, self._settings.limits
+        self._tables.configure(
+            abi.ConfigRecord(
+                outside_address=self._address or _NO_ADDRESS,
+                outside_ifindex=self._outside.index,
+                link_header_size=self._outside.link_header_size,
+                mark_mask=settings.mark_mask,
+                mark_carried=settings.mark_carried,
+                mark_reinjected=settings.mark_reinjected,
+                punts_per_peer=limits.punts_per_peer_rate,
+                punts_per_host=limits.punts_per_host_rate,
+                ike_per_address=limits.ike_per_host_rate,
+            )
+        )

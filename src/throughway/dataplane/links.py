@@ -1,0 +1,142 @@
+"""Interfaces of the current network namespace: what they are, and when they change. By rtnetlink."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_LINK
+
+from throughway.core.errors import SettingsRejected
+from throughway.core.ports import Interface
+
+ETHERNET_HEADER_SIZE: Final = 14
+
+LINK_HEADER_SIZES: Final = {
+    1: ETHERNET_HEADER_SIZE,  # ARPHRD_ETHER: Ethernet, veth, bridge, VLAN, Wi-Fi
+    772: ETHERNET_HEADER_SIZE,  # ARPHRD_LOOPBACK
+    512: 0,  # ARPHRD_PPP: PPPoE and modems
+    519: 0,  # ARPHRD_RAWIP: wwan in raw IP mode
+    768: 0,  # ARPHRD_TUNNEL: IP in IP
+    0xFFFE: 0,  # ARPHRD_NONE: TUN, WireGuard
+}
+"""What a TC program finds before the IP header, in bytes, by hardware type (linux/if_arp.h)."""
+
+_IFF_UP: Final = 1 << 0
+_IFA_F_SECONDARY: Final = 1 << 0
+_AF_INET: Final = 2
+_TABLE_MAIN: Final = 254
+_SCOPE_LINK: Final = 253
+"""RT_SCOPE_LINK of linux/rtnetlink.h; what is narrower cannot be a source address of forwarded packets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface as it is now.
+
+    `address` is its primary IPv4 address, the first one in the kernel's order; `is_up` is what the
+    administrator wants, `has_carrier` whether the line works. `mtu` is in bytes.
+    """
+
+    interface: Interface
+    mtu: int
+    is_up: bool
+    has_carrier: bool
+    address: IPv4Address | None
+
+
+async def look_up(name: str) -> Link:
+    """Find an interface by its name.
+
+    Raises SettingsRejected where it does not exist, with the names that do, or where its kind of
+    link header is not known.
+    """
+    async with AsyncIPRoute() as route:
+        link = await _read(route, name)
+        if link is None:
+            raise SettingsRejected(
+                "interface", f"{name} does not exist; interfaces here: {', '.join(await _names(route))}"
+            )
+        return link
+
+
+async def names() -> tuple[str, ...]:
+    """List the interfaces, by index."""
+    async with AsyncIPRoute() as route:
+        return await _names(route)
+
+
+async def default_route_interfaces() -> frozenset[int]:
+    """List the indexes of the interfaces that a default IPv4 route of the main table leaves by."""
+    async with AsyncIPRoute() as route:
+        found = set()
+        async for message in await route.route("dump", family=_AF_INET, table=254):
+            if message["dst_len"] == 0:
+                attributes = dict(message["attrs"])
+                hops = attributes.get("RTA_MULTIPATH") or ()
+                found |= {attributes.get("RTA_OIF"), *(hop["oif"] for hop in hops)} - {None}
+        return frozenset(found)
+
+
+async def watch(name: str) -> AsyncGenerator[Link | None, None]:
+    """Yield the state of the interface now, and again whenever it differs; None while it does not exist.
+
+    States that came and went between two looks are left out. Runs until it is closed.
+    """
+    async with AsyncIPRoute() as events, AsyncIPRoute() as route:
+        # Subscribed before the first look, so that no change falls between the two.
+        await events.bind(groups=RTMGRP_LINK | RTMGRP_IPV4_IFADDR)
+        last = await _read(route, name)
+        yield last
+        async with aclosing(_changes(events)) as changes:
+            async for _ in changes:
+                now = await _read(route, name)
+                if now != last:
+                    last = now
+                    yield now
+
+
+async def _changes(events: AsyncIPRoute) -> AsyncGenerator[None, None]:
+    """Wake the reader once for each message, whatever it says."""
+    while True:
+        async for _ in events.get():
+            yield None
+        await asyncio.sleep(0)
+
+
+async def _names(route: AsyncIPRoute) -> tuple[str, ...]:
+    return tuple([message.get("ifname") async for message in await route.link("dump")])
+
+
+async def _read(route: AsyncIPRoute, name: str) -> Link | None:
+    found = [message async for message in await route.link("dump") if message.get("ifname") == name]
+    if not found:
+        return None
+    (message,) = found
+    header_size = LINK_HEADER_SIZES.get(message["ifi_type"])
+    if header_size is None:
+        raise SettingsRejected("interface", f"{name} is of hardware type {message['ifi_type']}, which is not supported")
+    addresses = [a async for a in await route.addr("dump", family=_AF_INET, index=message["index"])]
+    return Link(
+        interface=Interface(name=name, index=message["index"], link_header_size=header_size),
+        mtu=message.get("mtu"),
+        is_up=bool(message["flags"] & _IFF_UP),
+        has_carrier=bool(message.get("carrier")),
+        address=primary_address(addresses),
+    )
+
+
+def primary_address(addresses: Iterable[Any]) -> IPv4Address | None:
+    """Choose as the kernel does for a source address: the first that is neither secondary nor host scope.
+
+    Expects rtnetlink address messages in the kernel's order. On point-to-point links IFA_LOCAL is
+    ours and IFA_ADDRESS the other end's.
+    """
+    for message in addresses:
+        flags = message.get("flags") or 0
+        if not flags & _IFA_F_SECONDARY and message["scope"] <= _SCOPE_LINK:
+            return IPv4Address(message.get("local") or message.get("address"))
+    return None

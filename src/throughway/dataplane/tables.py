@@ -1,0 +1,133 @@
+"""The maps of the BPF programs, by what they mean."""
+
+import errno
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Final
+
+from throughway.core.errors import InvariantBroken, KernelRefused
+from throughway.core.events import FlowCount
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import ROUTER, Host
+from throughway.core.ports import InstalledFlow
+from throughway.core.reasons import Reason
+from throughway.dataplane import abi
+from throughway.dataplane.libbpf import test_run
+from throughway.dataplane.libbpf_maps import BpfMap
+
+_NS: Final = 1_000_000_000
+_FIRST: Final = struct.pack("=I", 0)
+
+
+class Tables:
+    """Reads and writes the maps; what has counters or locks only through the program `control`."""
+
+    def __init__(self, maps: Mapping[str, BpfMap], control: int) -> None:
+        self._control = control
+        self._config = maps["config"]
+        self._mappings = maps["mappings"]
+        self._fan_outs = maps["fan_outs"]
+        self._pending = maps["pending"]
+        self._senders = maps["senders"]
+        self._reasons = maps["reasons"]
+
+    def outside_address(self) -> IPv4Address | None:
+        """Read the address that is translated to, or None."""
+        value = self._config.lookup(_FIRST)
+        if value is None:
+            return None
+        _, packed, *_ = abi.LAYOUTS["config"].format.unpack(value)
+        return IPv4Address(packed) if any(packed) else None
+
+    def configure(self, config: abi.ConfigRecord) -> None:
+        """Write what the programs go by."""
+        self._config.update(_FIRST, config.pack())
+
+    def decide(self, key: FlowKey, hosts: Sequence[Host]) -> None:
+        """Give the flow to these hosts. Its counters stay; what is held drains first."""
+        self._ask(abi.ControlRequest(op=abi.ControlOp.DECIDE, key=key, hosts=tuple(hosts)), "mapping")
+
+    def refuse(self, key: FlowKey, until_ns: int) -> None:
+        """Drop the flow's packets until this time of CLOCK_MONOTONIC."""
+        self._ask(abi.ControlRequest(op=abi.ControlOp.REFUSE, key=key, until_ns=until_ns), "refusal")
+
+    def open_if(self, key: FlowKey, handed_over: int) -> bool:
+        """Open a draining flow if exactly so many of its packets were handed over; tell whether it is open."""
+        request = abi.ControlRequest(op=abi.ControlOp.WATCHDOG, key=key, expected=handed_over)
+        # ENOENT: nothing is pending, which is as open as can be. EAGAIN: more was handed over meanwhile.
+        return test_run(self._control, request.pack()).verdict in (0, errno.ENOENT)
+
+    def unpassed(self, key: FlowKey) -> tuple[int, int] | None:
+        """Tell (handed over, not seen since) in packets of a flow that is being drained; None of all others."""
+        pending = self.pending(key)
+        if pending is None or pending.state is not abi.PendingState.DRAINING:
+            return None
+        return pending.punted, pending.punted - pending.reinjected
+
+    def pending(self, key: FlowKey) -> abi.PendingRecord | None:
+        """Read what the kernel knows of an undecided flow."""
+        value = self._pending.lookup(abi.pack_key(key))
+        return abi.PendingRecord.unpack(value) if value is not None else None
+
+    def all_pending(self) -> Iterator[tuple[FlowKey, abi.PendingRecord]]:
+        """Read all undecided flows, in no order."""
+        for key, value in self._pending.items():
+            yield abi.unpack_key(key), abi.PendingRecord.unpack(value)
+
+    def forget_pending(self, key: FlowKey) -> None:
+        """Forget that the flow was undecided. Unknown keys are no error."""
+        self._pending.delete(abi.pack_key(key))
+
+    def is_installed(self, key: FlowKey) -> bool:
+        """Tell whether the flow was given to somebody."""
+        return self._mappings.lookup(abi.pack_key(key)) is not None
+
+    def remove(self, key: FlowKey) -> None:
+        """Forget all of the flow. Unknown keys are no error.
+
+        Its pending entry goes first: while the mapping is active nothing looks for one, and the packet after the
+        removal of the mapping makes a fresh one.
+        """
+        packed = abi.pack_key(key)
+        self._pending.delete(packed)
+        self._mappings.delete(packed)
+        self._fan_outs.delete(packed)
+        if key.direction is Direction.TO_PEER and key.host != ROUTER:
+            sender = abi.pack_sender_key(key)
+            # Two hosts may have chosen the same number towards one peer; the entry names the later one.
+            if self._senders.lookup(sender) == key.host.packed:
+                self._senders.delete(sender)
+
+    def flows(self) -> Iterator[InstalledFlow]:
+        """Read all mappings with their counters, in batches, in no order."""
+        for packed, value in self._mappings.items():
+            mapping = abi.MappingRecord.unpack(value)
+            key = abi.unpack_key(packed)
+            hosts: tuple[Host, ...] = (mapping.host,)
+            if mapping.flags & abi.MappingFlag.FAN_OUT:
+                fan_out = self._fan_outs.lookup(packed)
+                if fan_out is None:
+                    continue  # It was removed while the batch was read.
+                hosts = abi.unpack_fan_out(fan_out)
+            count = FlowCount(key, mapping.packets, mapping.octets, mapping.last_ns / _NS)
+            yield InstalledFlow(hosts, count, mapping.created_ns / _NS)
+
+    def reasons(self) -> dict[Reason, int]:
+        """Sum up the packets by reason over all processors."""
+        totals: dict[Reason, int] = {}
+        for reason in Reason:
+            value = self._reasons.lookup(struct.pack("=I", reason)) or b""
+            totals[reason] = sum(struct.unpack(f"={len(value) // 8}Q", value))
+        return totals
+
+    def _ask(self, request: abi.ControlRequest, what: str) -> None:
+        number = test_run(self._control, request.pack()).verdict
+        if number == errno.EINVAL:
+            raise InvariantBroken(f"the program `control` does not understand {request}")
+        if number:
+            remedy = (
+                "The table is full; raise the limit or wait for idle mappings to go" if number == errno.E2BIG else ""
+            )
+            raise KernelRefused(f"{what} for {request.key}", number, os.strerror(number), remedy)

@@ -1,0 +1,164 @@
+"""`throughway lab`: list and run scenarios, keep the lab up, clean up after a crash."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from throughway.control.errors import ControlError
+from throughway.core.errors import SettingsRejected, ThroughwayError
+from throughway.lab import leftovers, live
+from throughway.lab.gateway import GatewayKind
+from throughway.lab.progress import Progress
+from throughway.lab.run import run_scenario
+from throughway.lab.scenarios import LIVE, SCENARIOS, named
+from throughway.lab.testbed import Testbed
+
+FAILED = 1
+"""A tunnel did not carry data, or the lab could not do its part."""
+
+USAGE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(help="Real VPN clients and servers in network namespaces.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on the standard output.")]
+
+
+@app.command("list")
+def list_scenarios(as_json: AsJson = False) -> None:
+    """List the scenarios, and what keeps one from running here."""
+    if as_json:
+        rows = [
+            {"name": one.name, "shows": one.shows, "clients": one.clients, "missing": one.what_is_missing()}
+            for one in SCENARIOS.values()
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    table = Table()
+    for heading in ("scenario", "clients", "shows"):
+        table.add_column(heading)
+    for one in SCENARIOS.values():
+        missing = one.what_is_missing()
+        table.add_row(one.name, str(one.clients), f"{one.shows}\n{missing}" if missing else one.shows)
+    Console().print(table)
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Argument(help="One of `throughway lab list`.")],
+    clients: Annotated[int | None, typer.Option(help="How many clients connect to the one server.")] = None,
+    gateway: Annotated[GatewayKind, typer.Option(help="What stands between them.")] = GatewayKind.THROUGHWAY,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario and end with status 0 exactly when every tunnel carried data."""
+    with _explained(), _ended_by_signals():
+        chosen, number = named(scenario, clients)
+        _require(chosen.what_is_missing())
+        with Progress() as progress:
+            report = run_scenario(chosen, number, gateway, progress)
+        if as_json:
+            typer.echo(json.dumps(report.to_json()))
+        else:
+            Console().print(report.table())
+        for remark in report.remarks():
+            progress.say(remark)
+    raise typer.Exit(0 if report.passed else FAILED)
+
+
+@app.command()
+def up(
+    once: Annotated[bool, typer.Option(help="Print the table once all tunnels carry data, and end.")] = False,
+) -> None:
+    """Keep the default scenario running and show its tunnels until Ctrl-C, which leaves nothing behind."""
+    with _explained(), _ended_by_signals():
+        for name in LIVE:
+            _require(SCENARIOS[name].what_is_missing())
+        progress = Progress()
+        console = Console()
+        with Testbed() as bed:
+            with progress:
+                rows = live.start_all(bed, progress)
+                progress.step("waiting for the tunnels")
+                all_carry = live.wait_and_ping(rows, bed.gateway.give_up_s if bed.gateway else 0.0)
+            for reboot in bed.reboots():
+                progress.say(f"rebooted guest {reboot}")
+            down = live.without_data(rows)
+            if down:
+                progress.say(f"without a working tunnel: {', '.join(down)}")
+            if not once:
+                _watch(bed, rows, console)
+                return
+            console.print(live.table(rows, live.sessions_of(bed)))
+            if not all_carry:
+                bed.keep()
+                progress.say(f"captures and logs are in {bed.folder}")
+        raise typer.Exit(0 if all_carry else FAILED)
+
+
+@app.command()
+def down(
+    kept: Annotated[bool, typer.Option("--kept", help="Also remove what failed runs have kept for reading.")] = False,
+) -> None:
+    """Clean up what a lab that crashed has left; labs that still run are left alone."""
+    with _explained():
+        _require(None if os.geteuid() == 0 else "namespaces belong to root: run it as root")
+        cleaned = leftovers.down(with_kept=kept)
+        for prefix in cleaned.ended:
+            typer.echo(f"ended {prefix}")
+        for prefix in cleaned.running:
+            typer.echo(f"{prefix} still runs and was left alone")
+        for folder in cleaned.kept:
+            typer.echo(f"kept for reading: {folder}")
+
+
+def _watch(bed: Testbed, rows: list[live.Row], console: Console) -> None:
+    try:
+        live.watch(bed, rows, console)
+    except KeyboardInterrupt:
+        Progress(console).say("ending everything")
+
+
+def _require(missing: str | None) -> None:
+    if missing is not None:
+        typer.echo(missing, err=True)
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn errors into sentences and a status."""
+    try:
+        yield
+    except SettingsRejected as rejected:
+        typer.echo(str(rejected), err=True)
+        raise typer.Exit(USAGE) from None
+    except (ThroughwayError, ControlError) as failed:
+        for line in (str(failed), *getattr(failed, "__notes__", ())):
+            typer.echo(line, err=True)
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the lab as Ctrl-C does: with everything cleaned up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    watched = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in watched]
+    try:
+        yield
+    finally:
+        for number, handler in zip(watched, before, strict=True):
+            signal.signal(number, handler)

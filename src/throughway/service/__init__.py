@@ -1,0 +1,1 @@
+"""The daemon: the only place where the core and the adapters meet."""

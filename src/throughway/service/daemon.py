@@ -1,0 +1,221 @@
+"""The daemon: joins the core, the kernel and the control socket, in one thread.
+
+Start-up goes from what is refused most easily to what carries packets: the name is claimed, the
+interfaces are looked up, the tables are loaded or adopted, the rules are laid, and last the programs
+are attached. A stop undoes it in the opposite order, unless everything is to stay at work.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
+from throughway.control.server import ControlServer, Params
+from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.events import (
+    AdoptedFlow,
+    CountersRead,
+    Event,
+    MappingsAdopted,
+    OutsideAddressChanged,
+    TimerExpired,
+)
+from throughway.core.findings import Level
+from throughway.core.limits import Limits
+from throughway.core.tracker import Tracker
+from throughway.service import hearing, sessions, state
+from throughway.service.gateway import Gateway
+from throughway.service.options import Options
+from throughway.service.telling import Teller
+
+log = structlog.get_logger()
+
+
+class Daemon:
+    """One gateway, from `run` until it is stopped."""
+
+    def __init__(self, options: Options, limits: Limits | None = None) -> None:
+        self._options: Final = options
+        self._limits: Final = limits or Limits()
+        self._tracker: Final = Tracker(self._limits)
+        self._stopping: Final = asyncio.Event()
+        self._teller: Final = Teller()
+        self._started_at: Final = time.monotonic()
+        self._keep = options.keep
+        self._failure: Exception | None = None
+        self._pump_timer: asyncio.TimerHandle | None = None
+        self._adopted = 0
+
+    async def run(self) -> None:
+        """Carry packets until SIGTERM, SIGINT or `down`. Raises ThroughwayError when it cannot start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        control = ControlServer(
+            self._options.socket,
+            {"status": self._answer_status, "sessions": self._answer_sessions, "down": self._answer_down},
+        )
+        with control.claimed():
+            async with Gateway.open(self._options, self._limits) as gateway:
+                self._gateway = gateway
+                self._adopt()
+                gateway.carry()
+                self._tell_started()
+                await self._serve(control)
+                gateway.keep = self._keep
+        log.info("gateway.stopped", kept=self._keep)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _serve(self, control: ControlServer) -> None:
+        with self._listening():
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(control.serve(), name="control"),
+                    tasks.create_task(self._follow_outside(), name="outside"),
+                    tasks.create_task(self._read_counters(), name="counters"),
+                ]
+                await self._stopping.wait()
+                for task in running:
+                    task.cancel()
+
+    # Packets and time
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_loop_failure)
+        for descriptor in self._gateway.plane.filenos():
+            loop.add_reader(descriptor, self._on_reports)
+        try:
+            yield
+        finally:
+            for descriptor in self._gateway.plane.filenos():
+                loop.remove_reader(descriptor)
+            if self._pump_timer is not None:
+                self._pump_timer.cancel()
+
+    def _on_loop_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Stop on what nobody caught: a daemon that goes on half alive is worse than one that is restarted."""
+        problem = context.get("exception")
+        log.error("daemon.failed", what=str(context.get("message")), exc_info=problem)
+        if isinstance(problem, Exception):
+            self._failure = problem
+        self._keep = True
+        self._stopping.set()
+
+    def _on_reports(self) -> None:
+        now = time.monotonic()
+        for report in self._gateway.plane.read():
+            event = hearing.event_of(report)
+            if event is not None:
+                self._handle(event, now)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Go on with what takes several steps in the data plane, and come back when it wants."""
+        now = time.monotonic()
+        wanted = self._gateway.plane.pump(now)
+        if self._pump_timer is not None:
+            self._pump_timer.cancel()
+            self._pump_timer = None
+        if wanted is not None:
+            delay = max(0.0, wanted - now)
+            self._pump_timer = asyncio.get_running_loop().call_later(delay, self._pump)
+
+    def _handle(self, event: Event, now: float) -> None:
+        self._carry_out(self._tracker.handle(event, now))
+
+    def _carry_out(self, commands: Iterable[Command]) -> None:
+        plane = self._gateway.plane
+        for command in commands:
+            match command:
+                case InstallMapping(key, host):
+                    plane.install(key, (host,))
+                case FanOut(key, hosts):
+                    plane.install(key, hosts)
+                case Reinject(key):
+                    plane.reinject(key)
+                case Refuse(key, reason, cause):
+                    plane.refuse(key, reason)
+                    self._teller.tell(
+                        "tunnel.refused", protocol=key.protocol.name.lower(), peer=str(key.peer), cause=cause
+                    )
+                case RemoveMapping(key):
+                    plane.remove(key)
+                case WakeAt(at):
+                    asyncio.get_running_loop().call_at(at, self._wake)
+                case Record(name, fields):
+                    self._teller.tell(name, **fields)
+
+    def _wake(self) -> None:
+        self._handle(TimerExpired(), time.monotonic())
+        self._pump()
+
+    async def _read_counters(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.counters_every_s)
+            counts = tuple(flow.count for flow in self._gateway.plane.flows())
+            self._handle(CountersRead(counts), time.monotonic())
+            self._pump()
+
+    # Restart, and the world changing
+
+    def _adopt(self) -> None:
+        flows = tuple(
+            AdoptedFlow(flow.count.key, flow.hosts, flow.count) for flow in self._gateway.plane.adopted_flows()
+        )
+        self._adopted = len(flows)
+        if flows:
+            log.info("mappings.adopted", count=len(flows))
+            self._handle(MappingsAdopted(flows), time.monotonic())
+
+    async def _follow_outside(self) -> None:
+        """Translate to whatever address the outside interface has."""
+        async for change in self._gateway.outside_changes():
+            self._handle(OutsideAddressChanged(change.old, change.new), time.monotonic())
+
+    def _tell_started(self) -> None:
+        address = self._gateway.outside_address
+        log.info(
+            "gateway.started",
+            inside=",".join(self._options.inside),
+            outside=self._options.outside,
+            address=str(address) if address else "none yet",
+            attached_by=self._gateway.attached_by,
+        )
+        for finding in self._gateway.findings:
+            if finding.level is not Level.OK:
+                log.warning("firewall.finding", what=finding.what, remedy=finding.remedy)
+
+    # What is asked over the control socket
+
+    async def _answer_status(self, params: Params) -> Status:
+        StatusQuery.from_json(params)
+        self._gateway.judge_foreign_rules()
+        return state.status(
+            self._options,
+            self._gateway,
+            uptime_s=time.monotonic() - self._started_at,
+            session_count=len(await self._sessions()),
+            adopted=self._adopted,
+        )
+
+    async def _answer_sessions(self, params: Params) -> SessionPage:
+        query = SessionsQuery.from_json(params)
+        return sessions.page(await self._sessions(), query)
+
+    async def _sessions(self) -> list[Session]:
+        tracked = await self._gateway.tracked_flows()
+        return sessions.sessions(self._tracker, self._gateway.plane, tracked, time.monotonic())
+
+    async def _answer_down(self, params: Params) -> dict[str, object]:
+        query = DownQuery.from_json(params)
+        self._keep = query.keep
+        self._stopping.set()
+        return {}

@@ -1,0 +1,74 @@
+"""What the daemon is started with."""
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, get_args
+
+from throughway.core.errors import SettingsRejected
+
+RUN_FOLDER = Path("/run/throughway")
+AttachWay: TypeAlias = Literal["auto", "tcx", "clsact"]
+ATTACH_WAYS: Final = get_args(AttachWay)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One gateway: its interfaces, its name, and how it works with the kernel."""
+
+    inside: tuple[str, ...]
+    outside: str
+    gateway: str = "default"
+    attach: AttachWay = "auto"
+    keep: bool = False
+    """Leave rules, programs and mappings at work when the daemon stops."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, before anything is touched."""
+        if not _NAME.fullmatch(self.gateway):
+            raise SettingsRejected("--gateway", f"{self.gateway!r} is no name: use letters, digits, '.', '_', '-'")
+        if not self.inside:
+            raise SettingsRejected("--inside", "name at least one interface towards the devices")
+        if self.outside in self.inside:
+            raise SettingsRejected("--outside", f"{self.outside} is named as an inside interface too")
+        if len(set(self.inside)) != len(self.inside):
+            raise SettingsRejected("--inside", "an interface is named twice")
+
+    @property
+    def socket(self) -> Path:
+        """Where the daemon listens for the CLI and all other faces."""
+        return RUN_FOLDER / f"{self.gateway}.sock"
+
+    @property
+    def restore_file(self) -> Path:
+        """Where the kernel settings that we changed are noted, so that a stop after a crash restores them too."""
+        return RUN_FOLDER / f"{self.gateway}.restore.json"
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Read the command line of `throughwayd`. Exits with a usage message where it makes no sense."""
+    parser = argparse.ArgumentParser(prog="throughwayd", description="Carry VPN protocols through this router's NAT.")
+    parser.add_argument(
+        "--inside", action="append", metavar="IF", required=True, help="towards the devices; repeatable"
+    )
+    parser.add_argument("--outside", metavar="IF", required=True, help="towards the internet")
+    parser.add_argument(
+        "--gateway",
+        metavar="NAME",
+        default=os.environ.get("THROUGHWAY_GATEWAY", "default"),
+        help="the name of this gateway where several run on one machine",
+    )
+    parser.add_argument("--attach", choices=ATTACH_WAYS, default="auto", help="how BPF programs are attached")
+    parser.add_argument("--keep", action="store_true", help="leave everything at work when stopped")
+    chosen = parser.parse_args(arguments)
+    return Options(
+        inside=tuple(chosen.inside),
+        outside=chosen.outside,
+        gateway=chosen.gateway,
+        attach=chosen.attach,
+        keep=chosen.keep,
+    )

@@ -1,0 +1,39 @@
+"""The gateway at a glance."""
+
+import os
+from pathlib import Path
+
+from throughway import __version__
+from throughway.control.schema import AttachedBy, Finding, Level, Status
+from throughway.service.gateway import Gateway
+from throughway.service.options import Options
+
+
+def status(options: Options, gateway: Gateway, *, uptime_s: float, session_count: int, adopted: int) -> Status:
+    """Put the state of the gateway together. `adopted` is how many mappings the start took over."""
+    return Status(
+        version=__version__,
+        gateway=options.gateway,
+        pid=os.getpid(),
+        uptime_s=uptime_s,
+        inside=options.inside,
+        outside=options.outside,
+        outside_address=str(gateway.outside_address) if gateway.outside_address else None,
+        attached_by=AttachedBy(gateway.attached_by),
+        memory_bytes=memory_bytes(),
+        mappings=sum(1 for _ in gateway.plane.flows()),
+        pending=gateway.plane.pending_count(),
+        sessions=session_count,
+        adopted=adopted,
+        reasons={reason.name.lower().replace("_", "-"): count for reason, count in gateway.plane.reasons().items()},
+        findings=tuple(
+            Finding(level=Level(finding.level.value), what=finding.what, remedy=finding.remedy)
+            for finding in gateway.findings
+        ),
+    )
+
+
+def memory_bytes() -> int:
+    """Read the resident memory of this process (proc(5), statm), shared libraries included."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

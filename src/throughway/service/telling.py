@@ -1,0 +1,44 @@
+"""Tell people what happens, without letting what happens often drown the rest."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger()
+
+BURST: Final = 20
+"""Lines of one name in one period; further ones are counted and told at the end of it."""
+
+PERIOD_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class _Period:
+    began_at: float
+    told: int = 0
+    kept_back: int = 0
+
+
+class Teller:
+    """Writes events to the log, at most `BURST` of one name in `PERIOD_S` seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock: Final = clock
+        self._periods: Final[dict[str, _Period]] = {}
+
+    def tell(self, name: str, **fields: object) -> None:
+        """Write one event, or count it as kept back."""
+        now = self._clock()
+        period = self._periods.get(name)
+        if period is None or now - period.began_at >= PERIOD_S:
+            if period is not None and period.kept_back:
+                log.info("events.kept_back", name=name, count=period.kept_back)
+            period = self._periods[name] = _Period(began_at=now)
+        if period.told < BURST:
+            period.told += 1
+            log.info(name, **fields)
+        else:
+            period.kept_back += 1

@@ -1,0 +1,107 @@
+"""What C and Python share is equal: structs by the BTF of the built object, constants and enums by the headers."""
+
+import json
+import re
+import struct
+import subprocess
+from enum import IntEnum, IntFlag
+from typing import Any
+
+import pytest
+
+from throughway.core.flows import Direction
+from throughway.core.limits import Limits
+from throughway.core.reasons import Reason
+from throughway.dataplane import abi
+
+from .gateway import CHECKOUT, OBJECT
+
+pytestmark = pytest.mark.usefixtures("built_object")
+
+_TYPES_THAT_ARE_NOT_SHARED = {"packet", "__sk_buff", "bpf_spin_lock"}
+
+
+@pytest.fixture(scope="module")
+def btf(built_object: None) -> list[dict[str, Any]]:
+    dump = subprocess.run(["bpftool", "btf", "dump", "-j", "file", OBJECT], check=True, capture_output=True)
+    types: list[dict[str, Any]] = json.loads(dump.stdout)["types"]
+    return types
+
+
+def _named(btf: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in btf if each["kind"] == kind and each["name"] != "(anon)"}
+
+
+def _offsets(layout: abi.Layout) -> list[tuple[str, int]]:
+    """Say where each field begins: at the size of the format up to it."""
+    codes = re.findall(r"\d*[a-zA-Z]", layout.format.format)
+    assert len(codes) == len(layout.fields)
+    sizes = [struct.calcsize("=" + code) for code in codes]
+    return [(name, sum(sizes[:at])) for at, name in enumerate(layout.fields)]
+
+
+@pytest.mark.parametrize("name", abi.LAYOUTS)
+def test_layout_is_that_of_the_object(btf: list[dict[str, Any]], name: str) -> None:
+    theirs = _named(btf, "STRUCT")[name]
+    layout = abi.LAYOUTS[name]
+    assert layout.size == theirs["size"]
+    assert _offsets(layout) == [(member["name"], member["bits_offset"] // 8) for member in theirs["members"]]
+
+
+def test_every_struct_of_the_object_has_a_layout(btf: list[dict[str, Any]]) -> None:
+    assert set(_named(btf, "STRUCT")) - _TYPES_THAT_ARE_NOT_SHARED == set(abi.LAYOUTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "values"),
+    [
+        ("reason", "REASON_", Reason),
+        ("direction", "", Direction),
+        ("pending_state", "PENDING_", abi.PendingState),
+        ("punt_kind", "PUNT_", abi.PuntKind),
+        ("control_op", "CONTROL_", abi.ControlOp),
+    ],
+)
+def test_enum_is_that_of_the_object(btf: list[dict[str, Any]], name: str, prefix: str, values: type[IntEnum]) -> None:
+    theirs = {each["name"].removeprefix(prefix): each["val"] for each in _named(btf, "ENUM")[name]["values"]}
+    size_of_the_table = theirs.pop("MAX", None)
+    assert theirs == {each.name: each.value for each in values}
+    if size_of_the_table is not None:
+        assert size_of_the_table > max(theirs.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LAYOUT_VERSION", "FAN_OUT_MAX", "HELD_PER_FLOW_MAX", "FRAME_SMALL", "FRAME_LARGE", "IKE_HEADER_SIZE",
+        "FRAGMENT_FRESH_NS",
+    ],
+)  # fmt: skip
+def test_constant_is_that_of_the_header(name: str) -> None:
+    match = re.search(rf"^#define {name} (\d+)(?:u|ull)?\b", (CHECKOUT / "bpf/keys.h").read_text(), re.MULTILINE)
+    assert match is not None
+    assert int(match[1]) == getattr(abi, name)
+
+
+@pytest.mark.parametrize("flag", abi.MappingFlag)
+def test_mapping_flag_is_that_of_the_header(flag: IntFlag) -> None:
+    assert f"#define MAPPING_{flag.name} {flag.value}u" in (CHECKOUT / "bpf/keys.h").read_text()
+
+
+def test_limits_are_those_of_the_core() -> None:
+    limits = Limits()
+    assert limits.fan_out_max == abi.FAN_OUT_MAX
+    assert limits.held_per_flow_max == abi.HELD_PER_FLOW_MAX
+
+
+def test_the_object_names_no_place_of_this_machine() -> None:
+    data = OBJECT.read_bytes()
+    assert str(CHECKOUT).encode() not in data
+    assert re.search(rb"/(home|root|tmp|work|usr|build)/", data) is None
+
+
+def test_two_builds_in_two_places_are_equal(tmp_path: Any) -> None:
+    for folder in ("bpf", "script"):
+        subprocess.run(["cp", "-r", CHECKOUT / folder, tmp_path / folder], check=True)
+    subprocess.run([tmp_path / "script/build-bpf"], check=True)
+    assert (tmp_path / OBJECT.relative_to(CHECKOUT)).read_bytes() == OBJECT.read_bytes()

@@ -1,0 +1,174 @@
+"""Law 7: state is bounded by peer, by host and in total, and an attacker can fill only its own share."""
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import Enum
+from ipaddress import IPv4Address
+from itertools import count, islice
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.properties.histories import Agree, History, How
+from tests.properties.world import HOSTS, PEERS, World
+from throughway.core.events import (
+    EspFromInside,
+    EspUnclaimed,
+    Event,
+    HostDisowned,
+    IkeExchange,
+    IkeMessageSeen,
+    RefusalKind,
+)
+from throughway.core.flows import Direction
+from throughway.core.ids import Host, Peer, Spi
+from throughway.core.limits import Limits
+
+LIMITS = Limits(
+    mappings_max=160,
+    hosts_per_peer_max=8,
+    peers_per_host_max=6,
+    relations_max=48,
+    spis_per_host_and_peer_max=4,
+    spis_per_peer_max=24,
+    uncredited_spis_per_peer_max=8,
+)
+ALICE, BOB = HOSTS[:2]
+HOME, WORK = PEERS
+MALLORY = Host(IPv4Address("192.168.1.66"))
+EVIL = Peer(IPv4Address("192.0.2.66"))
+ROUNDS = (600, 60, 60, 60)
+"""How often each attack is made before it is looked at; the first round fills what there is to fill."""
+
+EXAMPLES = settings().max_examples // 4
+"""These take longer than those of the other laws."""
+
+Attack = Callable[[int], Iterable[Event]]
+
+
+def _peer(n: int) -> Peer:
+    return Peer(IPv4Address("192.0.2.0") + n % 256)
+
+
+def many_spis_to_a_peer(n: int) -> Iterable[Event]:
+    """Mallory sends with another SPI each time, to the peer that honest hosts use."""
+    yield EspFromInside(MALLORY, HOME, Spi(0x100000 + n), 1)
+
+
+def many_peers(n: int) -> Iterable[Event]:
+    """Mallory sends to another peer each time."""
+    yield EspFromInside(MALLORY, _peer(n), Spi(0x200000 + n), 1)
+
+
+def many_spis_to_many_peers(n: int) -> Iterable[Event]:
+    """Mallory fills each peer before taking the next."""
+    yield EspFromInside(MALLORY, _peer(n // 5), Spi(0x300000 + n), 1)
+
+
+def many_ike_sas(n: int) -> Iterable[Event]:
+    """Mallory begins another IKE SA each time; with an accomplice outside all are answered."""
+    for from_host in (True, False):
+        yield IkeMessageSeen(MALLORY, HOME, 0xBAD0000 + n, IkeExchange.INITIAL, 0, from_host, floated=False)
+        yield IkeMessageSeen(MALLORY, HOME, 0xBAD0000 + n, IkeExchange.FIRST_CHILD, 1, from_host, floated=False)
+
+
+def many_exchanges(n: int) -> Iterable[Event]:
+    """Mallory and an accomplice outside agree on another child SA each time."""
+    for from_host in (True, False):
+        yield IkeMessageSeen(MALLORY, EVIL, 0xBAD, IkeExchange.CHILD, n, from_host, floated=False)
+    yield EspUnclaimed(EVIL, Spi(0x400000 + n), 1)
+
+
+def many_unanswered_exchanges(n: int) -> Iterable[Event]:
+    """Mallory asks and asks."""
+    yield IkeMessageSeen(MALLORY, HOME, 0xBAD0000 + n, IkeExchange.FIRST_CHILD, n, from_host=True, floated=False)
+
+
+def many_forged_spis(n: int) -> Iterable[Event]:
+    """Somebody outside sends with the address of a peer and another SPI each time."""
+    yield EspFromInside(MALLORY, EVIL, Spi(0x500000), 1)
+    yield EspUnclaimed(EVIL, Spi(0x600000 + n), 1)
+
+
+def many_forged_peers(n: int) -> Iterable[Event]:
+    """Somebody outside sends with addresses that nobody inside ever asked."""
+    yield EspUnclaimed(Peer(IPv4Address("233.252.0.0") + n), Spi(0x700000 + n), 1)
+
+
+def many_disowned_spis(n: int) -> Iterable[Event]:
+    """Mallory disowns what was never anybody's."""
+    yield HostDisowned(MALLORY, EVIL, Spi(0x800000 + n), RefusalKind.PROTOCOL_UNREACHABLE)
+    yield HostDisowned(Host(IPv4Address("10.0.0.0") + n), HOME, Spi(0x900000 + n), RefusalKind.INVALID_SPI)
+
+
+ATTACKS: tuple[Attack, ...] = (
+    many_spis_to_a_peer,
+    many_peers,
+    many_spis_to_many_peers,
+    many_ike_sas,
+    many_exchanges,
+    many_unanswered_exchanges,
+    many_forged_spis,
+    many_forged_peers,
+    many_disowned_spis,
+)
+
+_NO_STATE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, Enum, Limits)
+
+
+def state_size(root: object) -> int:
+    """Count the objects that are reached from one, without code, types and settings."""
+    seen = {id(root)}
+    waiting = [root]
+    while waiting:
+        for referent in gc.get_referents(waiting.pop()):
+            if id(referent) not in seen and not isinstance(referent, _NO_STATE):
+                seen.add(id(referent))
+                waiting.append(referent)
+    return len(seen)
+
+
+def assert_bounded(world: World) -> None:
+    """What is installed keeps to the limits: in total, by peer, and by host and peer."""
+    keys = world.mappings().keys()
+    assert len(keys) <= LIMITS.mappings_max
+    inside = Counter(key.peer for key in keys if key.direction is Direction.TO_INSIDE)
+    outside = Counter((key.host, key.peer) for key in keys if key.direction is Direction.TO_PEER)
+    assert max(inside.values(), default=0) <= LIMITS.spis_per_peer_max
+    assert max(outside.values(), default=0) <= LIMITS.spis_per_host_and_peer_max
+    assert max(Counter(host for host, _ in outside).values(), default=0) <= LIMITS.peers_per_host_max
+
+
+@settings(max_examples=EXAMPLES)
+@given(st.lists(st.sampled_from(ATTACKS), min_size=1, max_size=3, unique=True), st.booleans())
+def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(attacks: list[Attack], is_slow: bool) -> None:
+    world = World(LIMITS)
+    history = History(world, is_fair=True)
+    for host, peer in ((ALICE, HOME), (ALICE, WORK)):
+        history.play(Agree((host, peer), How.FIRST))
+        world.send_out(world.sas[-1])
+        world.come_in(world.sas[-1])
+    sizes = []
+    numbers = count()
+    for times in ROUNDS:
+        for n in islice(numbers, times):
+            for attack in attacks:
+                for event in attack(n):
+                    world.tell(event)
+        assert_bounded(world)
+        sizes.append(state_size(world.tracker))
+        for sa in world.sas:
+            world.send_out(sa)
+            world.come_in(sa)
+        world.wait(100.0 if is_slow else 0.1)
+    assert sizes[-1] <= 1.1 * sizes[0], f"state grows with what is thrown at it: {sizes}"
+    for host, peer in ((BOB, HOME), (BOB, WORK), (ALICE, HOME)):
+        history.play(Agree((host, peer), How.FIRST))
+        world.come_in(world.sas[-1])
+        world.send_out(world.sas[-1])
+        world.come_in(world.sas[-1])
+    for tunnel, marks in world.expected.items():
+        mine = set(marks)
+        assert [mark for mark in world.received[tunnel] if mark in mine] == marks

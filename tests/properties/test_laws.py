@@ -1,0 +1,268 @@
+"""The laws of inference, one property for each, over generated histories of a model world.
+
+Law 4 has a world of its own, test_law_4.py, and law 7 test_law_7.py.
+"""
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.properties.histories import (
+    Agree,
+    History,
+    How,
+    Restart,
+    Step,
+    changing_address,
+    fair,
+    histories,
+    restarting,
+    talkative_hosts,
+    unfair,
+)
+from tests.properties.world import HOSTS, PEERS, Sa, World
+from throughway.core.commands import Command, FanOut, InstallMapping, RemoveMapping
+from throughway.core.events import EspFromInside, Event, HostDisowned, IkeMessageSeen
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.verdicts import Certain, Unknown
+
+REKEY_EVERY_S = 300.0
+
+
+def play(steps: list[Step], talkative: set[Host], *, is_fair: bool) -> World:
+    """Play a history to its end in a new world."""
+    world = World()
+    world.talkative = talkative
+    history = History(world, is_fair=is_fair)
+    for step in steps:
+        history.play(step)
+    world.settle()
+    return world
+
+
+def assert_owners_got_all(world: World) -> None:
+    """Every packet reached the host it was for, once, and each host's packets of one tunnel came in order."""
+    for tunnel, marks in world.expected.items():
+        mine = set(marks)
+        assert [mark for mark in world.received[tunnel] if mark in mine] == marks
+
+
+@given(histories(*fair), talkative_hosts)
+def test_law_1_a_packet_reaches_its_owner_if_that_is_a_candidate(steps: list[Step], talkative: set[Host]) -> None:
+    assert_owners_got_all(play(steps, talkative, is_fair=True))
+
+
+class CertainWatch:
+    """Remembers each Certain verdict until there is evidence against it, and fails when another host gets the SPI.
+
+    Evidence against a verdict: its host disowns the SPI; where it rested on there being no other host
+    (`Basis.ONLY_HOST`), another one turns up or negotiates. An idle mapping that is removed ends the matter.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._certain: dict[tuple[Peer, Spi], Certain] = {}
+        world.on_event.append(self._before_event)
+        world.on_command.append(self._on_command)
+        world.on_delivery.append(self._on_delivery)
+
+    def look(self) -> None:
+        """Take note of the verdicts as they are now."""
+        self._certain = {
+            (peer, spi): verdict
+            for peer, spi, verdict in self._world.tracker.bindings()
+            if isinstance(verdict, Certain)
+        }
+
+    def _before_event(self, event: Event) -> None:
+        match event:
+            case HostDisowned(host, peer, spi):
+                verdict = self._certain.get((peer, spi))
+                if verdict is not None and verdict.host == host:
+                    del self._certain[peer, spi]
+            case EspFromInside(peer=peer) | IkeMessageSeen(peer=peer):
+                self._certain = {
+                    tunnel: verdict
+                    for tunnel, verdict in self._certain.items()
+                    if tunnel[0] != peer or verdict.basis.is_firm
+                }
+
+    def _on_command(self, command: Command) -> None:
+        if isinstance(command, RemoveMapping) and command.key.direction is Direction.TO_INSIDE:
+            self._certain.pop((command.key.peer, Spi(command.key.discriminator)), None)
+
+    def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
+        verdict = self._certain.get((peer, spi))
+        assert verdict is None or host == verdict.host, f"{spi:#x} of {verdict} came to {host}"
+
+
+@given(histories(*unfair), talkative_hosts)
+def test_law_2_after_a_certain_verdict_no_other_host_receives_the_spi(steps: list[Step], talkative: set[Host]) -> None:
+    world = World()
+    world.talkative = talkative
+    watch = CertainWatch(world)
+    history = History(world, is_fair=False)
+    for step in steps:
+        history.play(step)
+        watch.look()
+
+
+@given(histories(*unfair, restarting, changing_address), talkative_hosts)
+def test_law_3_a_host_that_never_exchanged_anything_receives_nothing(steps: list[Step], talkative: set[Host]) -> None:
+    world = World()
+    world.talkative = talkative
+
+    def on_command(command: Command) -> None:
+        match command:
+            case InstallMapping(key, host):
+                assert (host, key.peer) in world.exchanged
+            case FanOut(key, hosts):
+                assert {(host, key.peer) for host in hosts} <= world.exchanged
+
+    world.on_command.append(on_command)
+    world.on_delivery.append(lambda host, peer, _: _assert_in((host, peer), world.exchanged))
+    history = History(world, is_fair=False)
+    for step in steps:
+        history.play(step)
+    for peer in set(PEERS) - {peer for _, peer in world.exchanged}:
+        assert world.tracker.verdict(peer, Spi(0x30000)) == Unknown()
+
+
+def _assert_in(member: object, group: set[tuple[Host, Peer]]) -> None:
+    assert member in group
+
+
+def inside_key(sa: Sa) -> FlowKey:
+    """Name what comes in of an SA."""
+    return FlowKey.to_inside(IpProtocol.ESP, sa.peer, sa.spi_to_inside)
+
+
+def outside_key(sa: Sa) -> FlowKey:
+    """Name what goes out of an SA."""
+    return FlowKey.to_peer(IpProtocol.ESP, sa.host, sa.peer, sa.spi_to_peer)
+
+
+rekeys = st.lists(
+    st.tuples(
+        st.sampled_from(HOSTS[:3]),
+        st.sampled_from([How.CHILD, How.CHILD_OF_PEER, How.QUICK, How.FIRST]),
+        st.booleans(),
+        st.sampled_from([1.0, REKEY_EVERY_S, 900.0]),
+    ),
+    min_size=1,
+    max_size=15,
+)
+"""Draw who rekeys next and how, whether the peer sends with the new SPI first, and how long both are in use."""
+
+
+@given(rekeys, talkative_hosts)
+def test_law_5_a_rekey_never_interrupts(rekeys: list[tuple[Host, How, bool, float]], talkative: set[Host]) -> None:
+    world = World()
+    world.talkative = talkative
+    history = History(world, is_fair=True)
+    current: dict[Host, Sa] = {}
+    for host in {host for host, *_ in rekeys}:
+        history.play(Agree((host, PEERS[0]), How.FIRST))
+        current[host] = world.sas[-1]
+    use(world, current.values())
+    for host, how, is_inbound_first, overlap_s in rekeys:
+        old = current[host]
+        history.play(Agree(old.between, how))
+        new = current[host] = world.sas[-1]
+        if is_inbound_first:
+            world.come_in(new)
+        in_use = [old, *current.values()]
+        for _ in range(int(overlap_s // REKEY_EVERY_S) + 1):
+            use(world, in_use)
+            assert_mapped(world, in_use)
+            world.wait(min(overlap_s, REKEY_EVERY_S))
+        old.is_gone = True
+    assert_owners_got_all(world)
+    outlast_idle(world, current.values())
+    assert_mapped(world, current.values())
+    assert set(world.mappings()) == {key for sa in current.values() for key in (inside_key(sa), outside_key(sa))}
+    assert_owners_got_all(world)
+
+
+def use(world: World, sas: Iterable[Sa]) -> None:
+    """Let packets go both ways in each SA."""
+    for sa in sas:
+        world.send_out(sa)
+        world.come_in(sa)
+
+
+def assert_mapped(world: World, sas: Iterable[Sa]) -> None:
+    """Both directions of each SA have a mapping, and the host is in it."""
+    mappings = world.mappings()
+    for sa in sas:
+        assert sa.host in mappings[inside_key(sa)]
+        assert mappings[outside_key(sa)] == {sa.host}
+
+
+def outlast_idle(world: World, sas: Iterable[Sa]) -> None:
+    """Use these SAs until all others are idle for good."""
+    for _ in range(int((world.limits.esp_idle_s + 2 * world.limits.sweep_every_s) // REKEY_EVERY_S) + 1):
+        world.wait(REKEY_EVERY_S)
+        use(world, sas)
+
+
+@given(histories(*unfair, restarting, changing_address), talkative_hosts, st.integers(2, 3))
+def test_law_6_handling_the_same_event_twice_changes_nothing(
+    steps: list[Step], talkative: set[Host], times_told: int
+) -> None:
+    once, often = World(), World()
+    often.times_told = times_told
+    histories = [History(world, is_fair=False) for world in (once, often)]
+    for world in (once, often):
+        world.talkative = talkative
+    for step in steps:
+        for history in histories:
+            history.play(step)
+        assert often.mappings() == once.mappings()
+        assert often.received == once.received
+        for peer, spi, verdict in once.tracker.bindings():
+            assert often.tracker.verdict(peer, spi) == verdict
+
+
+@given(histories(*fair), histories(*fair), talkative_hosts)
+def test_law_8_after_a_restart_no_packet_of_a_known_tunnel_goes_elsewhere(
+    before: list[Step], after: list[Step], talkative: set[Host]
+) -> None:
+    world = World()
+    world.talkative = talkative
+    history = History(world, is_fair=True)
+    for step in before:
+        history.play(step)
+    history.play(Restart())
+    AdoptedWatch(world)
+    for step in after:
+        history.play(step)
+    world.settle()
+    assert_owners_got_all(world)
+
+
+class AdoptedWatch:
+    """Fails when what was one host's before a restart comes to another one, until it is idle or disowned."""
+
+    def __init__(self, world: World) -> None:
+        self._known = {key: hosts for key, hosts in world.mappings().items() if len(hosts) == 1}
+        world.on_event.append(self._on_event)
+        world.on_command.append(self._on_command)
+        world.on_delivery.append(self._on_delivery)
+        assert world.mappings().items() >= self._known.items()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, HostDisowned):
+            key = FlowKey.to_inside(IpProtocol.ESP, event.peer, event.spi_to_inside)
+            if event.host in self._known.get(key, ()):
+                del self._known[key]
+
+    def _on_command(self, command: Command) -> None:
+        if isinstance(command, RemoveMapping):
+            self._known.pop(command.key, None)
+
+    def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
+        known = self._known.get(FlowKey.to_inside(IpProtocol.ESP, peer, spi))
+        assert known is None or host in known, f"{spi:#x} of {known} came to {host}"

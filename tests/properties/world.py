@@ -1,0 +1,272 @@
+"""A model world: hosts, peers and their security associations, with the truth of who owns what.
+
+Packets go through the fake data plane, its questions to the tracker, the tracker's commands back. The
+world knows the truth and lets the laws look on; it decides nothing by what the tracker believes.
+
+    hosts --ESP, IKE--> FakeDataPlane --questions--> Tracker --commands--> FakeDataPlane --copies--> hosts
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from tests.properties import packets
+from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.events import (
+    AdoptedFlow,
+    CountersRead,
+    EspFromInside,
+    EspUnclaimed,
+    Event,
+    HostDisowned,
+    IkeMessageSeen,
+    MappingsAdopted,
+    OutsideAddressChanged,
+    RefusalKind,
+    TimerExpired,
+)
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.limits import Limits
+from throughway.core.ports import IkeObserved, Punted
+from throughway.core.tracker import Tracker
+from throughway.dataplane.fake import FakeDataPlane
+from throughway.wire import esp, ike, ipv4
+
+HOSTS = tuple(Host(IPv4Address(f"192.168.1.{n}")) for n in range(10, 14))
+PEERS = tuple(Peer(IPv4Address(f"203.0.113.{n}")) for n in (9, 10))
+OUTSIDE = IPv4Address("198.51.100.1")
+
+Between = tuple[Host, Peer]
+Tunnel = tuple[Host, Peer, Spi]
+"""One SPI as it comes to one host."""
+
+
+@dataclass(eq=False, slots=True)
+class Sa:
+    """One pair of security associations of a host. `sequence` is of what comes in; `is_gone` ends its use."""
+
+    host: Host
+    peer: Peer
+    spi_to_peer: Spi
+    spi_to_inside: Spi
+    sequence: int = 0
+    has_come_in: bool = False
+    is_gone: bool = False
+
+    @property
+    def between(self) -> Between:
+        """Who has it with whom."""
+        return self.host, self.peer
+
+
+class World:
+    """Everything that happens, one step after another. `now` is monotonic seconds."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.now = 10_000.0
+        self.tracker = Tracker(self.limits)
+        self.plane = FakeDataPlane(self.limits, lambda: self.now, OUTSIDE)
+        self.sas: list[Sa] = []
+        self.talkative: set[Host] = set()
+        """Hosts that answer what is not their own with ICMP; the others stay silent (RFC 4303 section 3.4.2)."""
+
+        self.exchanged: set[Between] = set()
+        """Who ever said anything to whom: what law 3 goes by."""
+        self.expected: defaultdict[Tunnel, list[int]] = defaultdict(list)
+        """The marks of what peers sent for a host, in order."""
+        self.received: defaultdict[Tunnel, list[int]] = defaultdict(list)
+        """The marks of what came to a host, whoever it was for, in order."""
+        self.on_event: list[Callable[[Event], None]] = []
+        self.on_command: list[Callable[[Command], None]] = []
+        self.on_delivery: list[Callable[[Host, Peer, Spi], None]] = []
+        self.times_told = 1
+        """How often each event is told. More than once is for law 6: IKE messages come again a little later, too."""
+
+        self._told_ike: deque[tuple[float, Event]] = deque(maxlen=4)
+        self._answers: list[Event] = []
+        self._wakes: list[float] = []
+        self._ike_sas: dict[Between, int] = {}
+        self._numbers = Counter[str]()
+
+    def number(self, of: str) -> int:
+        """Count up from 1."""
+        self._numbers[of] += 1
+        return self._numbers[of]
+
+    def add_sa(self, between: Between, spi_to_inside: int | None = None) -> Sa:
+        """Let a host and a peer agree on an SA pair, without a word on the wire."""
+        number = self.number("sa")
+        inside = Spi(0x20000 + number if spi_to_inside is None else spi_to_inside)
+        sa = Sa(*between, spi_to_peer=Spi(0x10000 + number), spi_to_inside=inside)
+        self.sas.append(sa)
+        return sa
+
+    def say_ike(
+        self, between: Between, exchange: tuple[int, int], message_id: int, directions: str, *, floated: bool = False
+    ) -> None:
+        """Let IKE messages pass: ">" from the host and "<" from the peer; the first one's sender began the exchange."""
+        host, peer = between
+        self.exchanged.add(between)
+        for way in directions:
+            from_host, is_response = way == ">", way != directions[0]
+            flags = {"from_initiator": from_host, "is_response": is_response, "floated": floated}
+            spi = self._ike_sas[between]
+            if from_host:
+                self.plane.from_inside(packets.ike(host, peer, spi, exchange, message_id, **flags))
+            else:
+                self.plane.from_kernel_nat(packets.ike(peer, host, spi, exchange, message_id, **flags))
+        self.settle()
+
+    def begin_ike_sa(self, between: Between, version: int = 2) -> None:
+        """Begin a new IKE SA between them."""
+        self._ike_sas[between] = 0x1CE00000000 + self.number("ike")
+        self.say_ike(between, packets.V2_INIT if version == 2 else packets.V1_MAIN, 0, "><")
+
+    def has_ike_sa(self, between: Between) -> bool:
+        """Tell whether they have begun one."""
+        return between in self._ike_sas
+
+    def send_out(self, sa: Sa, sequence: int = 1) -> None:
+        """Let the host send one packet."""
+        self.exchanged.add(sa.between)
+        self.plane.from_inside(packets.esp(sa.host, sa.peer, sa.spi_to_peer, sequence, self.number("packet")))
+        self.settle()
+
+    def come_in(self, sa: Sa, count: int = 1, *, is_asked: bool = True) -> None:
+        """Let the peer send packets for the host; with `is_asked` false the daemon has not looked yet."""
+        sa.has_come_in = True
+        for _ in range(count):
+            sa.sequence += 1
+            mark = self.number("packet")
+            self.expected[sa.host, sa.peer, sa.spi_to_inside].append(mark)
+            self.plane.from_outside(packets.esp(sa.peer, OUTSIDE, sa.spi_to_inside, sa.sequence, mark))
+        if is_asked:
+            self.settle()
+
+    def forge(self, peer: Peer, spi: Spi) -> None:
+        """Let a packet come that belongs to nobody, past what the data plane would have stopped."""
+        self.tell(EspUnclaimed(peer, spi, 1))
+        self.plane.from_outside(packets.esp(peer, OUTSIDE, spi, 1, self.number("packet")))
+        self.settle()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, with counters read before every moment at which the tracker wants to be woken."""
+        until = self.now + seconds
+        while self._wakes and min(self._wakes) <= until:
+            self.now = max(self.now, min(self._wakes))
+            self._wakes = [wake for wake in self._wakes if wake > self.now]
+            self.read_counters()
+            self.tell(TimerExpired())
+            self.settle()
+        self.now = until
+        self.read_counters()
+        self.settle()
+
+    def read_counters(self) -> None:
+        """Tell the counters of all mappings."""
+        self.tell(CountersRead(tuple(flow.count for flow in self.plane.flows())))
+
+    def change_address(self) -> None:
+        """Let the outside address go and come back."""
+        self.tell(OutsideAddressChanged(OUTSIDE, None))
+        self.tell(OutsideAddressChanged(None, OUTSIDE))
+
+    def restart(self) -> None:
+        """Kill the daemon and start it again over the tables that it left."""
+        self.plane.forget_held()
+        self.tracker = Tracker(self.limits)
+        self._wakes.clear()
+        self._told_ike.clear()
+        self.tell(MappingsAdopted(tuple(AdoptedFlow(f.count.key, f.hosts, f.count) for f in self.plane.flows())))
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the daemon catch up: IKE before questions, in order, until nothing is left to say."""
+        self._deliver()
+        while True:
+            if self.plane.observed:
+                self._observe(self.plane.observed.popleft())
+            elif self.plane.punted:
+                self.tell(_question(self.plane.punted.popleft()))
+            elif self._answers:
+                self.tell(self._answers.pop(0))
+            else:
+                self.plane.sent.clear()
+                return
+
+    def tell(self, event: Event) -> None:
+        """Tell the tracker an event, and have its commands carried out."""
+        for observer in self.on_event:
+            observer(event)
+        self._carry_out(self.tracker.handle(event, self.now))
+        for _ in range(1, self.times_told):
+            self._carry_out(self.tracker.handle(event, self.now))
+            for _, again in [told for told in self._told_ike if told[0] == self.now]:
+                self._carry_out(self.tracker.handle(again, self.now))
+        if isinstance(event, IkeMessageSeen):
+            self._told_ike.append((self.now, event))
+
+    def mappings(self) -> dict[FlowKey, frozenset[Host]]:
+        """Return what is installed."""
+        return {flow.count.key: frozenset(flow.hosts) for flow in self.plane.flows()}
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            for observer in self.on_command:
+                observer(command)
+            match command:
+                case InstallMapping(key, host):
+                    self.plane.install(key, (host,))
+                case FanOut(key, hosts):
+                    self.plane.install(key, hosts)
+                case RemoveMapping(key):
+                    self.plane.remove(key)
+                case Reinject(key):
+                    self.plane.reinject(key)
+                case Refuse(key, reason):
+                    self.plane.refuse(key, reason)
+                case WakeAt(at):
+                    self._wakes.append(at)
+                case Record():
+                    pass
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self.plane.delivered:
+            delivery = self.plane.delivered.popleft()
+            packet = ipv4.parse(delivery.packet)
+            if packet is None or packet.protocol != IpProtocol.ESP:
+                continue
+            spi, mark = packets.esp_mark(delivery.packet)
+            peer = Peer(packet.source)
+            for observer in self.on_delivery:
+                observer(delivery.host, peer, Spi(spi))
+            self.received[delivery.host, peer, Spi(spi)].append(mark)
+            if delivery.host in self.talkative and not self._owns(delivery.host, peer, Spi(spi)):
+                self._answers.append(HostDisowned(delivery.host, peer, Spi(spi), RefusalKind.PROTOCOL_UNREACHABLE))
+
+    def _owns(self, host: Host, peer: Peer, spi: Spi) -> bool:
+        return any(sa.between == (host, peer) and sa.spi_to_inside == spi and not sa.is_gone for sa in self.sas)
+
+    def _observe(self, seen: IkeObserved) -> None:
+        header = ike.parse(seen.message)
+        assert header is not None
+        from_host = seen.direction is Direction.TO_PEER
+        self.tell(
+            IkeMessageSeen(
+                seen.host, seen.peer, header.initiator_spi, header.exchange, header.exchange_id, from_host, seen.floated
+            )
+        )
+
+
+def _question(punted: Punted) -> Event:
+    packet = ipv4.parse(punted.packet)
+    header = esp.parse(packet.payload) if packet else None
+    assert header is not None
+    key = punted.key
+    if key.direction is Direction.TO_INSIDE:
+        return EspUnclaimed(key.peer, header.spi, header.sequence)
+    return EspFromInside(key.host, key.peer, header.spi, header.sequence)

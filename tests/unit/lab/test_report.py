@@ -1,0 +1,70 @@
+from pathlib import Path
+
+from throughway.lab.gateway import GatewayKind
+from throughway.lab.report import PINGS_ANSWERED_MIN, ClientReport, Report
+
+
+def client(name: str, *, received: int = 10) -> ClientReport:
+    return ClientReport(
+        name=name,
+        address="10.77.0.11",
+        tunnel_up=received > 0,
+        pings_sent=10,
+        pings_received=received,
+        first_reply_s=0.25 if received else None,
+    )
+
+
+def report(*clients: ClientReport, gateway: GatewayKind = GatewayKind.THROUGHWAY, leaked: int = 0) -> Report:
+    return Report(scenario="esp-native", gateway=gateway, clients=clients, leaked=leaked)
+
+
+def test_it_passes_when_every_tunnel_carries_data() -> None:
+    assert report(client("vpnc1"), client("vpnc2")).passed
+    assert not report(client("vpnc1"), client("vpnc2", received=0)).passed
+
+
+def test_a_tunnel_that_loses_more_than_a_late_answer_or_two_has_not_passed() -> None:
+    assert client("vpnc1", received=PINGS_ANSWERED_MIN).has_passed
+    assert not client("vpnc1", received=PINGS_ANSWERED_MIN - 1).has_passed
+
+
+def test_a_leak_fails_our_gateway_and_is_a_remark_on_any() -> None:
+    assert not report(client("vpnc1"), leaked=1).passed
+    leaky = report(client("vpnc1"), gateway=GatewayKind.MASQUERADE, leaked=1)
+    assert leaky.passed
+    assert leaky.remarks() == ["1 packets left the router with a private source address"]
+
+
+def test_the_document_has_exactly_the_promised_keys() -> None:
+    assert report(client("vpnc1"), client("vpnc2", received=0)).to_json() == {
+        "scenario": "esp-native",
+        "gateway": "throughway",
+        "clients": [
+            {
+                "name": "vpnc1",
+                "address": "10.77.0.11",
+                "tunnel_up": True,
+                "pings_sent": 10,
+                "pings_received": 10,
+                "first_reply_s": 0.25,
+            },
+            {
+                "name": "vpnc2",
+                "address": "10.77.0.11",
+                "tunnel_up": False,
+                "pings_sent": 10,
+                "pings_received": 0,
+                "first_reply_s": None,
+            },
+        ],
+        "passed": False,
+    }
+
+
+def test_remarks_name_what_failed_and_where_to_read_on() -> None:
+    failed = report(client("vpnc1"), client("vpnc2", received=0)).kept_in(Path("/lab/tw0001"))
+    assert failed.remarks() == [
+        "without a working tunnel: vpnc2",
+        "captures and logs are in /lab/tw0001",
+    ]

@@ -1,0 +1,37 @@
+import pytest
+
+from throughway.core.errors import SettingsRejected
+from throughway.lab import programs
+from throughway.lab.scenarios import LIVE, SCENARIOS, named
+
+
+def test_the_default_scenario_has_the_promised_clients() -> None:
+    assert {name: SCENARIOS[name].clients for name in LIVE} == {
+        "esp-native": 3,
+        "openvpn-udp": 2,
+        "wireguard": 2,
+        "pptp": 2,
+    }
+
+
+def test_the_number_of_clients_is_the_scenarios_own_unless_given() -> None:
+    assert named("esp-native")[1] == 3
+    assert named("esp-native", 8)[1] == 8
+
+
+@pytest.mark.parametrize("clients", [0, 9])
+def test_a_number_that_a_scenario_cannot_have_is_refused(clients: int) -> None:
+    with pytest.raises(SettingsRejected) as refused:
+        named("esp-native", clients)
+    assert refused.value.key == "--clients"
+    assert refused.value.remedy == f"esp-native can have 1 to 8 clients, not {clients}"
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SettingsRejected, match="there are: esp-native, pptp"):
+        named("carrier-pigeon")
+
+
+def test_every_program_of_every_scenario_has_a_package() -> None:
+    needed = {program for scenario in SCENARIOS.values() for program in scenario.programs}
+    assert needed | set(programs.ALWAYS) <= set(programs.PACKAGES)

@@ -1,0 +1,85 @@
+"""The transaction that makes our table, read command by command. What it does is tested in tests/kernel/firewall."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from throughway.core.errors import SettingsRejected
+from throughway.core.marks import Marks
+from throughway.policy.ruleset import Ruleset, RulesetSettings, build, remove
+
+GOLDEN = Path(__file__).with_name("ruleset.golden")
+SETTINGS = RulesetSettings(insides=("lan1", "lan0"), outside="wan0")
+
+
+def lines(ruleset: Ruleset) -> str:
+    return "".join(f"{json.dumps(command)}\n" for command in ruleset.commands)
+
+
+def test_the_transaction_is_as_reviewed() -> None:
+    assert lines(build(SETTINGS)) == GOLDEN.read_text()
+
+
+def test_building_begins_with_removing_so_that_it_replaces() -> None:
+    assert build(SETTINGS).commands[:2] == remove().commands
+
+
+def test_no_command_names_another_table() -> None:
+    for command in (*build(SETTINGS).commands, *remove().commands):
+        ((_, objects),) = command.items()
+        ((kind, thing),) = objects.items()
+        assert (thing["family"], thing["name" if kind == "table" else "table"]) == ("inet", "throughway")
+
+
+def test_the_json_text_is_a_libnftables_document() -> None:
+    document = json.loads(build(SETTINGS).to_json())
+    assert document["nftables"][0] == {"metainfo": {"json_schema_version": 1}}
+    assert tuple(document["nftables"][1:]) == build(SETTINGS).commands
+
+
+def test_other_marks_take_the_place_of_ours_everywhere() -> None:
+    other = RulesetSettings(insides=("lan0",), outside="wan0", marks=Marks(mask=0xC0, carried=0x40, reinjected=0x80))
+    text = build(other).to_json()
+    assert str(0x10000000) not in text
+    assert str(0x30000000) not in text
+    assert "64" in text
+    assert "192" in text
+
+
+@pytest.mark.parametrize(
+    ("insides", "outside", "key"),
+    [
+        ((), "wan0", "inside.interface"),
+        (("lan0", "lan0"), "wan0", "inside.interface"),
+        (("lan0",), "lan0", "outside.interface"),
+        (("lan 0",), "wan0", "inside.interface"),
+        (("lan0",), "", "outside.interface"),
+        (("lan0",), "w" * 16, "outside.interface"),
+        (('lan"0',), "wan0", "inside.interface"),
+        (("lan*",), "wan0", "inside.interface"),
+    ],
+)
+def test_names_that_no_interface_has_are_rejected_with_their_key(
+    insides: tuple[str, ...], outside: str, key: str
+) -> None:
+    with pytest.raises(SettingsRejected) as rejected:
+        RulesetSettings(insides=insides, outside=outside)
+    assert rejected.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("mask", "carried", "reinjected", "key"),
+    [
+        (0, 1, 2, "mark.mask"),
+        (1 << 32, 1, 2, "mark.mask"),
+        (0x3, 0x4, 0x2, "mark.carried"),
+        (0x7, 0x3, 0x4, "mark.carried"),
+        (0x3, 0x1, 0x0, "mark.reinjected"),
+        (0x3, 0x1, 0x1, "mark.reinjected"),
+    ],
+)
+def test_marks_are_single_bits_of_the_mask(mask: int, carried: int, reinjected: int, key: str) -> None:
+    with pytest.raises(SettingsRejected) as rejected:
+        Marks(mask=mask, carried=carried, reinjected=reinjected)
+    assert rejected.value.key == key

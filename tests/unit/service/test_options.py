@@ -1,0 +1,29 @@
+"""What the daemon refuses to start with, and that it says why."""
+
+import pytest
+
+from throughway.core.errors import SettingsRejected
+from throughway.service.options import Options, parse
+
+
+def test_command_line_is_read():
+    options = parse(["--inside", "lan0", "--inside", "lan1", "--outside", "wan0", "--gateway", "office", "--keep"])
+    assert options == Options(inside=("lan0", "lan1"), outside="wan0", gateway="office", keep=True)
+    assert options.socket.name == "office.sock"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "words"),
+    [
+        ({"inside": ("lan0",), "outside": "lan0"}, "--outside", "lan0"),
+        ({"inside": (), "outside": "wan0"}, "--inside", "at least one"),
+        ({"inside": ("lan0", "lan0"), "outside": "wan0"}, "--inside", "twice"),
+        ({"inside": ("lan0",), "outside": "wan0", "gateway": "../x"}, "--gateway", "letters"),
+        ({"inside": ("lan0",), "outside": "wan0", "gateway": ""}, "--gateway", "letters"),
+    ],
+)
+def test_nonsense_is_refused_with_the_option_and_the_remedy(arguments: dict[str, object], key: str, words: str):
+    with pytest.raises(SettingsRejected) as refused:
+        Options(**arguments)  # type: ignore[arg-type]
+    assert refused.value.key == key
+    assert words in refused.value.remedy
