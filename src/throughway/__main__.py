@@ -4,8 +4,6 @@ The commands of the daemon's faces are `cli`. The lab and the doctor belong to p
 which `cli` does not know; they are joined here, and imported when they are used.
 """
 
-import sys
-
 from throughway.cli.app import app
 from throughway.cli.lazy import mount
 
@@ -13,15 +11,15 @@ mount(
     app,
     "doctor",
     "throughway.diagnose.cli:doctor",
-    "Check this machine for what keeps VPNs from passing, and say how to mend it.",
+    "Check this machine for what keeps VPNs from passing.",
 )
 mount(app, "lab", "throughway.lab.cli:app", "Real VPN clients and servers in network namespaces.")
 
 
 def main() -> None:
-    """Run the command line and exit with its status."""
+    """Run the command line, and exit with its status."""
     app(prog_name="throughway")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,7 +9,7 @@ import pytest
 
 from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.progress import Progress
-from throughway.lab.run import ping_through, start, wait_for_tunnels
+from throughway.lab.run import ping_through, start, start_clients, wait_for_tunnels
 from throughway.lab.scenarios import named
 from throughway.lab.testbed import Testbed
 from throughway.lab.waiting import wait_until
@@ -66,7 +66,7 @@ def test_the_rule_that_doctor_and_up_name_lets_the_tunnels_pass(bed: Testbed, qu
     assert by_up == by_doctor
     bed.router.command("sh", "-c", by_up)
 
-    again, replies = start(bed, peers, CLIENTS, GatewayKind.THROUGHWAY, quiet)
+    again, replies = start_clients(peers, CLIENTS)
     assert wait_for_tunnels(replies, gateway.give_up_s)
     counts = ping_through(again)
     assert all(received == sent for sent, received in counts.values()), counts

@@ -1,5 +1,6 @@
 """Generated histories of a world, and what the tracker must have been able to conclude from them."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ class History:
         self._announced: defaultdict[Between, set[Spi]] = defaultdict(set)
         self._met_at: dict[Between, float] = {}
         self._carried_over: Counter[Between] = Counter()
+        self._restarted_at = math.inf
+        self._from_before: list[Sa] = []
 
     def play(self, step: Step) -> None:
         """Let one step happen, or nothing where it cannot."""
@@ -128,6 +131,7 @@ class History:
             case Wait(seconds):
                 world.wait(seconds)
                 self._forget_the_silent()
+                self._forget_the_unseen()
             case Restart():
                 world.settle()
                 world.restart()
@@ -201,8 +205,21 @@ class History:
                 self._announced.pop(between, None)
                 self._carried_over.pop(between, None)
 
+    def _forget_the_unseen(self) -> None:
+        """End SAs from before a restart that nobody used for so long after it that they count as ended."""
+        if self.world.now - self._restarted_at < self.world.limits.unseen_s - _MARGIN_S:
+            return
+        mappings = self.world.mappings()
+        for sa in self._from_before:
+            inside = FlowKey.to_inside(IpProtocol.ESP, sa.peer, sa.spi_to_inside)
+            outside = FlowKey.to_peer(IpProtocol.ESP, sa.host, sa.peer, sa.spi_to_peer)
+            sa.is_gone = sa.is_gone or not sa.has_come_in or inside not in mappings or outside not in mappings
+        self._carried_over = Counter(sa.between for sa in self._from_before if sa.has_come_in)
+
     def _carry_over(self) -> None:
         """Keep as evidence what is in the tables after a restart, and nothing else."""
+        self._restarted_at = self.world.now
+        self._from_before = list(self.world.sas)
         mappings = self.world.mappings()
         self._negotiated.clear()
         self._announced.clear()

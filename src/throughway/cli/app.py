@@ -1,21 +1,26 @@
-"""`throughway up`, `status`, `sessions` and `down`."""
+"""`throughway up`, `status`, `sessions` and `down`.
+
+What needs rich is imported by the command that shows it: help and completion answer in half the time.
+"""
 
 import json
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from throughway import __version__
-from throughway.cli.start import Attach
+from throughway.cli.start import Attach, become_daemon
+from throughway.control.client import ControlClient, choose_gateway
+from throughway.control.errors import ControlError, DaemonAbsent
+from throughway.control.paths import GATEWAY_DEFAULT, gateways_here
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-PIPED_COLUMNS: Final = 200
-"""The width of what is not printed on a terminal: one line a session, fit for grep."""
+EVERY_S: Final = 1.0
+"""Between two documents of `sessions --watch --json`."""
 
 app = typer.Typer(
     name="throughway",
@@ -27,15 +32,7 @@ app = typer.Typer(
 )
 
 
-def _complete_gateway() -> list[str]:
-    from throughway.control.paths import gateways_here
-
-    return gateways_here()
-
-
-def _complete_interface() -> list[str]:
-    import socket
-
+def _interfaces_here() -> list[str]:
     return [name for _, name in socket.if_nameindex()]
 
 
@@ -51,11 +48,10 @@ GatewayOption = Annotated[
         "--gateway",
         metavar="NAME",
         envvar="THROUGHWAY_GATEWAY",
-        autocompletion=_complete_gateway,
+        autocompletion=gateways_here,
         help="Which gateway, where several run here.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.callback()
@@ -72,41 +68,47 @@ def up(
     inside: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="IF", autocompletion=_complete_interface, help="Interface towards the devices; may be repeated."
+            metavar="IF", autocompletion=_interfaces_here, help="Interface towards the devices; may be repeated."
         ),
     ] = None,
     outside: Annotated[
         str | None,
-        typer.Option(metavar="IF", autocompletion=_complete_interface, help="Interface towards the internet."),
+        typer.Option(metavar="IF", autocompletion=_interfaces_here, help="Interface towards the internet."),
     ] = None,
     gateway: Annotated[
         str, typer.Option(metavar="NAME", envvar="THROUGHWAY_GATEWAY", help="The name of this gateway.")
-    ] = "default",
+    ] = GATEWAY_DEFAULT,
     attach: Annotated[Attach, typer.Option(help="How BPF programs are attached; auto takes what the kernel has.")] = (
         Attach.AUTO
     ),
     keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work when it is stopped.")] = False,
 ) -> None:
-    """Carry VPNs between the interfaces until stopped with Ctrl-C, SIGTERM or `throughway down`."""
-    from throughway.cli.start import become_daemon
+    """Carry VPNs between interfaces until stopped.
 
+    Ctrl-C, SIGTERM and `throughway down` stop it, and leave no rule, program or mapping behind.
+    """
     with _explained():
         become_daemon(inside or [], outside, gateway, attach, keep)
 
 
 @app.command()
-def status(gateway: GatewayOption = None, as_json: JsonOption = False) -> None:
-    """Tell whether the gateway is well: interfaces, tables, memory, packets by reason, and what to mend."""
-    from throughway.control.client import ControlClient, choose_gateway
+def status(
+    gateway: GatewayOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Tell whether the gateway is well.
 
-    with _explained(), ControlClient.of_gateway(choose_gateway(gateway)) as client:
-        answer = client.status()
-    if as_json:
-        typer.echo(json.dumps(answer.to_json(), indent=2))
-        return
-    from throughway.cli.status_view import print_status
+    Shows its interfaces and address, tables and memory, packets by reason, and what wants mending.
+    """
+    with _explained():
+        with ControlClient.of_gateway(choose_gateway(gateway)) as client:
+            answer = client.status()
+        if as_json:
+            typer.echo(json.dumps(answer.to_json(), indent=2))
+        else:
+            from throughway.cli.screen import show_status  # noqa: PLC0415 - rich
 
-    print_status(answer, _console())
+            show_status(answer)
 
 
 @app.command()
@@ -117,52 +119,66 @@ def sessions(
         bool, typer.Option("--json", help="Print JSON for programs; with --watch, one document a line.")
     ] = False,
 ) -> None:
-    """List the VPN sessions that pass: device, protocol, peer, discriminators, verdict, traffic, age."""
+    """List the VPN sessions that pass.
+
+    Each with its device, protocol and peer, the discriminators, packets and bytes each way, how sure
+    the gateway is whose it is, its age, and for how long it has been idle.
+    """
     with _explained(), _ended_by_interrupt():
-        from throughway.control.client import ControlClient, choose_gateway
-
         name = choose_gateway(gateway)
+        if watch and not as_json:
+            from throughway.cli.screen import watch_sessions  # noqa: PLC0415 - rich
+
+            return watch_sessions(name)
         with ControlClient.of_gateway(name) as client:
-            if watch and as_json:
-                from throughway.cli.watch import watch_sessions_as_json
+            if as_json:
+                return _print_documents(client, watch)
+            from throughway.cli.screen import show_sessions  # noqa: PLC0415 - rich
 
-                watch_sessions_as_json(client)
-            elif watch:
-                from throughway.cli.watch import watch_sessions
-
-                watch_sessions(client, name, _console())
-            elif as_json:
-                rows = [session.to_json() for session in client.sessions()]
-                typer.echo(json.dumps({"sessions": rows}, indent=2))
-            else:
-                from throughway.cli.sessions_view import print_sessions
-
-                print_sessions(client, name, _console())
+            return show_sessions(client, name)
 
 
 @app.command()
 def down(
     gateway: GatewayOption = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work without the daemon.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work, without the daemon.")] = False,
 ) -> None:
-    """Stop the gateway and remove every rule, program and mapping that it laid."""
-    from throughway.control.client import ControlClient, choose_gateway
+    """Stop the gateway.
 
+    Returns when every rule, program and mapping that it laid is removed.
+    """
     with _explained():
         name = choose_gateway(gateway)
-        with ControlClient.of_gateway(name) as client:
-            client.down(keep)
+        try:
+            with ControlClient.of_gateway(name) as client:
+                client.down(keep)
+        except DaemonAbsent as absent:
+            raise DaemonAbsent(absent.message, "there is nothing to stop" + _others_than(name)) from None
     if keep:
         typer.echo(f"Gateway {name} is stopped. Its tunnels go on; `throughway up` takes them over.")
     else:
         typer.echo(f"Gateway {name} is down. Its rules, programs and mappings are removed.")
 
 
+def _print_documents(client: ControlClient, every_second: bool) -> None:
+    while True:
+        document = {"sessions": [session.to_json() for session in client.sessions()]}
+        if not every_second:
+            typer.echo(json.dumps(document, indent=2))
+            return
+        sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
+        sys.stdout.flush()
+        time.sleep(EVERY_S)
+
+
+def _others_than(gateway: str) -> str:
+    others = [other for other in gateways_here() if other != gateway]
+    return f"; sockets here: {', '.join(others)}" if others else ""
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Turn what went wrong into the fact, the remedy and exit status 1."""
-    from throughway.control.errors import ControlError
-
     try:
         yield
     except ControlError as error:
@@ -179,11 +195,3 @@ def _ended_by_interrupt() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=PIPED_COLUMNS, soft_wrap=False)

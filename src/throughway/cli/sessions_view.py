@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from throughway.cli.human import count, duration, plural, printable, shortened, size
-from throughway.control.client import ControlClient
 from throughway.control.schema import Session, Verdict
 
 _VERDICTS: Final = {
@@ -27,8 +26,11 @@ _VERDICTS: Final = {
 }
 """For each verdict a sign, a sign for terminals of ASCII only, and a colour. The word always stands beside them."""
 
-_LINES_AROUND: Final = 6
-"""Of the table's head, the summary and the prompt."""
+_LINES_AROUND: Final = 7
+"""Of the summary, the table's head, the count of what is left out, and the prompt."""
+
+_UNBOUNDED: Final = 1000
+"""Columns; more than any table of ours needs."""
 
 
 class SessionsView:
@@ -48,8 +50,11 @@ class SessionsView:
         yield Text(self.summary(), style="bold")
         if not self._sessions:
             return
-        table = self._wide(options.ascii_only, self._shown(1))
-        if Measurement.get(console, options.update(width=1000), table).maximum > options.max_width:
+        for gap in (2, 1):
+            table = self._wide(options.ascii_only, self._shown(1), gap)
+            if Measurement.get(console, options.update(width=_UNBOUNDED), table).maximum <= options.max_width:
+                break
+        else:
             table = self._narrow(options.ascii_only, self._shown(2))
         yield table
         left_out = len(self._sessions) - table.row_count
@@ -73,8 +78,8 @@ class SessionsView:
             return self._sessions
         return self._sessions[: max(1, (self._height - _LINES_AROUND) // lines_each)]
 
-    def _wide(self, ascii_only: bool, sessions: Sequence[Session]) -> Table:
-        table = _empty_table(ascii_only)
+    def _wide(self, ascii_only: bool, sessions: Sequence[Session], gap: int) -> Table:
+        table = _empty_table(gap)
         for heading in ("Device", "Protocol", "Peer", "To peer"):
             table.add_column(heading, no_wrap=True)
         table.add_column("Packets", justify="right", no_wrap=True)
@@ -103,7 +108,7 @@ class SessionsView:
         return table
 
     def _narrow(self, ascii_only: bool, sessions: Sequence[Session]) -> Table:
-        table = _empty_table(ascii_only)
+        table = _empty_table()
         arrow = "->" if ascii_only else "→"
         table.add_column(f"Device\n{arrow} peer", overflow="fold")
         table.add_column("Protocol", overflow="fold")
@@ -130,14 +135,9 @@ class SessionsView:
         return table
 
 
-def _empty_table(ascii_only: bool) -> Table:
-    return Table(
-        box=None if ascii_only else SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
+def _empty_table(gap: int = 2) -> Table:
+    # The box has one column between cells already; rich draws it with dashes where there is only ASCII.
+    return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0), header_style="bold")
 
 
 def _two_lines(first: str, second: str) -> Text:
@@ -158,17 +158,3 @@ def _order(session: Session) -> tuple[bool, int, str, str, str]:
     except ValueError:
         return (False, 0, session.device, session.protocol, session.peer)
     return (True, address, session.device, session.protocol, session.peer)
-
-
-def print_sessions(client: ControlClient, gateway: str, console: Console) -> None:
-    """Print the table once; where there is no session, the fact and what to do."""
-    sessions = list(client.sessions())
-    if sessions:
-        console.print(SessionsView(gateway, sessions))
-        return
-    inside = ", ".join(printable(interface) for interface in client.status().inside)
-    console.print(f"No VPN passes gateway {printable(gateway)} at the moment.")
-    console.print(
-        f"Start one on a device behind {inside}: it is listed here from its first packet on. "
-        "If it is not, `throughway doctor` says what is in the way."
-    )

@@ -85,6 +85,11 @@ class Tracker:
         binding = state.bindings.get(spi) if state else None
         return binding.verdict if binding else Unknown()
 
+    @property
+    def mapping_count(self) -> int:
+        """How many mappings the data plane has by now, both directions."""
+        return self._mappings
+
     def bindings(self) -> Iterator[tuple[Peer, Spi, Verdict]]:
         """All inbound SPIs that are known, in no order."""
         for state in self._peers.values():

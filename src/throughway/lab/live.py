@@ -14,13 +14,15 @@ from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.peers.client import Client
 from throughway.lab.ping import FirstReply, Pinging
 from throughway.lab.progress import Progress
-from throughway.lab.run import wait_for_tunnels
+from throughway.lab.run import start_clients, wait_for_tunnels
 from throughway.lab.scenarios import LIVE, SCENARIOS
 from throughway.lab.testbed import Testbed
 from throughway.lab.waiting import holds_within
 
 PING_EVERY_S: Final = 1.0
 REFRESH_S: Final = 1.0
+DOWN_AFTER_PINGS: Final = 3
+"""Unanswered in a row, before a tunnel that was up is shown as down."""
 
 
 @dataclass
@@ -33,8 +35,11 @@ class Row:
     pinging: Pinging | None = None
 
     def state(self) -> str:
-        """Say in a word whether pings cross the tunnel."""
-        return "up" if self.reply.reply_s is not None else "down"
+        """Say in a word whether pings cross the tunnel now."""
+        if self.pinging is None:
+            return "down"
+        tally = self.pinging.tally()
+        return "up" if tally.sent - max(tally.answered, default=0) < DOWN_AFTER_PINGS else "down"
 
     def pings(self) -> str:
         """Say how many pings of those sent were answered, since the tunnel came up."""
@@ -58,10 +63,8 @@ def start_all(bed: Testbed, progress: Progress, names: Sequence[str] = LIVE) -> 
     for scenario, group in zip(chosen, peers, strict=True):
         progress.step(f"starting {scenario.name}, {scenario.clients} clients")
         group.server()
-        for number in range(1, scenario.clients + 1):
-            client = group.client(number)
-            reply = FirstReply(client.place, client.device, client.target, client.may_ping)
-            rows.append(Row(scenario.name, client, reply))
+        started = zip(*start_clients(group, scenario.clients), strict=True)
+        rows += [Row(scenario.name, client, reply) for client, reply in started]
     return rows
 
 
@@ -87,28 +90,22 @@ def sessions_of(bed: Testbed) -> list[Session]:
 def table(rows: Sequence[Row], sessions: Iterable[Session]) -> Table:
     """Draw the tunnels, and beside each the sessions that the daemon has between its device and its server."""
     drawn = Table(title="Tunnels through one public address")
-    for heading in ("device", "scenario", "server", "tunnel", "pings"):
+    for heading in ("device", "peer", "tunnel", "pings", "protocol"):
         drawn.add_column(heading, no_wrap=True)
-    for heading in ("protocol", "to peer", "to inside", "verdict"):
+    for heading in ("to peer", "to inside", "verdict"):
         drawn.add_column(heading)
     listed = list(sessions)
     for row in rows:
         own = [
-            session
+            (session.protocol, session.discriminators_to_peer, session.discriminators_to_inside, str(session.verdict))
             for session in listed
             if session.device == str(row.client.address) and session.peer == str(row.client.server)
         ]
-        drawn.add_row(
-            str(row.client.address),
-            row.scenario,
-            str(row.client.server),
-            row.state(),
-            row.pings(),
-            "\n".join(session.protocol for session in own),
-            "\n".join(" ".join(session.discriminators_to_peer) for session in own),
-            "\n".join(" ".join(session.discriminators_to_inside) for session in own),
-            "\n".join(str(session.verdict) for session in own),
-        )
+        tunnel = (str(row.client.address), str(row.client.server), row.state(), row.pings())
+        # A line for each session; the tunnel is named on its first.
+        for protocol, to_peer, to_inside, verdict in own or [(row.scenario, (), (), "")]:
+            drawn.add_row(*tunnel, protocol, " ".join(to_peer), " ".join(to_inside), verdict)
+            tunnel = ("", "", "", "")
     return drawn
 
 

@@ -51,6 +51,11 @@ def start(
         bed.start_gateway(kind)
     progress.step("starting the server and its clients")
     peers.server()
+    return start_clients(peers, clients)
+
+
+def start_clients(peers: Peers, clients: int) -> tuple[list[Client], list[FirstReply]]:
+    """Start all clients at once, and begin to ping."""
     started, replies = [], []
     for number in range(1, clients + 1):
         client = peers.client(number)

@@ -1,13 +1,13 @@
 """The sessions that people are told of, put together from the tracker, the data plane and conntrack."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from throughway.control.schema import CarriedBy, Session, SessionPage, SessionsQuery, Verdict
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
-from throughway.core.ports import DataPlane, InstalledFlow
+from throughway.core.ports import InstalledFlow
 from throughway.core.tracked import TrackedFlow
 from throughway.core.tracker import EspTunnels, Tracker
 from throughway.service.watching import Watched
@@ -31,9 +31,10 @@ _NAMES_WITHOUT_PORTS: Final = {
 }
 
 
-def sessions(tracker: Tracker, plane: DataPlane, tracked: Iterable[Watched], now: float) -> list[Session]:
-    """List all sessions, those that began last first."""
-    flows = {flow.count.key: flow for flow in plane.flows()}
+def sessions(
+    tracker: Tracker, flows: Mapping[FlowKey, InstalledFlow], tracked: Iterable[Watched], now: float
+) -> list[Session]:
+    """List all sessions, those that began last first. `flows` is what the data plane has installed."""
     rows = [_esp_session(tunnels, flows, now) for tunnels in tracker.tunnels()]
     rows += [_tracked_session(watched, now) for watched in tracked]
     rows.sort(key=lambda row: (row.age_s, row.id))
@@ -50,7 +51,7 @@ def page(rows: list[Session], query: SessionsQuery) -> SessionPage:
     return SessionPage(sessions=tuple(cut), next=cut[-1].id if more and cut else None)
 
 
-def _esp_session(tunnels: EspTunnels, flows: dict[FlowKey, InstalledFlow], now: float) -> Session:
+def _esp_session(tunnels: EspTunnels, flows: Mapping[FlowKey, InstalledFlow], now: float) -> Session:
     to_peer = [FlowKey.to_peer(IpProtocol.ESP, tunnels.host, tunnels.peer, spi) for spi in tunnels.spis_to_peer]
     spis_to_inside = tunnels.spis_to_inside + tunnels.contested
     to_inside = [FlowKey.to_inside(IpProtocol.ESP, tunnels.peer, spi) for spi in spis_to_inside]

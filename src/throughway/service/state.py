@@ -9,7 +9,9 @@ from throughway.service.gateway import Gateway
 from throughway.service.options import Options
 
 
-def status(options: Options, gateway: Gateway, *, uptime_s: float, session_count: int, adopted: int) -> Status:
+def status(
+    options: Options, gateway: Gateway, *, uptime_s: float, mappings: int, session_count: int, adopted: int
+) -> Status:
     """Put the state of the gateway together. `adopted` is how many mappings the start took over."""
     return Status(
         version=__version__,
@@ -21,7 +23,7 @@ def status(options: Options, gateway: Gateway, *, uptime_s: float, session_count
         outside_address=str(gateway.outside_address) if gateway.outside_address else None,
         attached_by=AttachedBy(gateway.attached_by),
         memory_bytes=memory_bytes(),
-        mappings=sum(1 for _ in gateway.plane.flows()),
+        mappings=mappings,
         pending=gateway.plane.pending_count(),
         sessions=session_count,
         adopted=adopted,

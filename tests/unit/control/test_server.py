@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import socket
-import stat
 import struct
 import threading
 import time
@@ -17,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.control.serving import LIMIT_S, Gateway, serving
+from tests.unit.control.serving import LIMIT_S, serving
 from throughway.control.client import ControlClient
 from throughway.control.connection import ControlLimits
 from throughway.control.errors import RequestRefused

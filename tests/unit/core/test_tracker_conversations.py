@@ -15,6 +15,7 @@ from throughway.core.events import (
     RefusalKind,
 )
 from throughway.core.ids import ROUTER, Host, Peer, Spi
+from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 from throughway.core.verdicts import Certain, Unknown
 
@@ -170,9 +171,12 @@ def test_host_without_a_credit_does_not_contest_one_that_has(play: Playbook) -> 
 
 
 def test_exchange_that_the_peer_never_answered_is_no_credit(play: Playbook) -> None:
-    say(play, ikev2_start(ALICE, PEER, IKE_A))
+    """The answer may be under way, or we may have missed it: only time tells that there was none."""
+    say(play, ike(ALICE, PEER, IKE_A, IkeExchange.INITIAL, 0, "><"))
     say(play, ike(BOB, PEER, IKE_B, IkeExchange.INITIAL, 0, "><"))
     say(play, ike(BOB, PEER, IKE_B, FIRST, 1, ">>>"))
+    play.wait_until(play.now + 2 * Limits().exchange_unanswered_s)
+    say(play, ike(ALICE, PEER, IKE_A, FIRST, 1, "><"))
     play >> EspUnclaimed(PEER, IN_1, 1)
     assert play.candidates(PEER, IN_1) == {ALICE}
 

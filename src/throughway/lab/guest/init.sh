@@ -14,7 +14,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-for word in $(cat /proc/cmdline); do
+read -r words < /proc/cmdline
+for word in $words; do
     case $word in guest=*) folder=${word#guest=} ;; esac
 done
 mountpoint -q /dev || mount -t devtmpfs dev /dev
@@ -23,6 +24,7 @@ mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs tmpfs /run
 mkdir -p /run/lock /run/guest
 mount -t hostfs -o "$folder" none /run/guest
+# shellcheck source=/dev/null
 . /run/guest/config
 
 stop() {
@@ -37,6 +39,7 @@ broken() {
 
 # All modules come now, in one go. Afterwards the kernel loads none by itself: it would ask for a dozen that do not
 # exist while the first security association is made, and clients time out meanwhile.
+# shellcheck disable=SC2086 # MODULES is a list of words
 /usr/sbin/modprobe -d "$MODULE_ROOT" -a overlay $MODULES 2> /run/modprobe.err \
     || broken "modules: $(cat /run/modprobe.err)"
 echo > /proc/sys/kernel/modprobe
@@ -58,7 +61,7 @@ if [ -n "$CHECK" ]; then
 fi
 sh -e /run/guest/network.sh > /run/network.err 2>&1 || broken "network: $(cat /run/network.err)"
 
-echo "$(cut -d' ' -f1 /proc/uptime)" > /run/guest/booted
+cut -d' ' -f1 /proc/uptime > /run/guest/booted
 while read -r task; do
     [ "$task" = stop ] && break
     (
