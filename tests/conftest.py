@@ -4,7 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None, max_examples=100)
+settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None, max_examples=200)
 settings.register_profile(
     "on-demand",
     deadline=None,

@@ -4,7 +4,7 @@ import pytest
 
 from throughway.control.schema import Session
 from throughway.lab.gateway import GatewayKind, Throughway
-from throughway.lab.ping import Pinging
+from throughway.lab.ping import Pinging, wait_for_answers
 from throughway.lab.progress import Progress
 from throughway.lab.run import start, wait_for_tunnels
 from throughway.lab.scenarios import named
@@ -43,17 +43,14 @@ def test_no_ping_is_lost_while_the_daemon_is_killed_and_started_again(bed: Testb
     assert wait_for_tunnels(replies, gateway.give_up_s)
 
     pings = [Pinging(client.place, client.device, client.target, interval_s=TWENTY_A_SECOND) for client in clients]
-    for ping in pings:
-        ping.wait_for_answers(20, 10)
+    wait_for_answers(pings, 20, 10)
     before, first_pid = pairs(gateway), gateway.pid
     assert len(before) == CLIENTS
 
     gateway.kill()
-    for ping in pings:
-        ping.wait_for_answers(60, 20)
+    wait_for_answers(pings, 60, 20)
     gateway.start()
-    for ping in pings:
-        ping.wait_for_answers(40, 20)
+    wait_for_answers(pings, 40, 20)
 
     tallies = [ping.stop() for ping in pings]
     assert [tally.lost for tally in tallies] == [[]] * CLIENTS

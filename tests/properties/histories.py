@@ -113,6 +113,7 @@ class History:
         self._announced: defaultdict[Between, set[Spi]] = defaultdict(set)
         self._met_at: dict[Between, float] = {}
         self._carried_over: Counter[Between] = Counter()
+        self._came_in_before: Counter[Between] = Counter()
         self._restarted_at = math.inf
         self._from_before: list[Sa] = []
 
@@ -214,7 +215,7 @@ class History:
             inside = FlowKey.to_inside(IpProtocol.ESP, sa.peer, sa.spi_to_inside)
             outside = FlowKey.to_peer(IpProtocol.ESP, sa.host, sa.peer, sa.spi_to_peer)
             sa.is_gone = sa.is_gone or not sa.has_come_in or inside not in mappings or outside not in mappings
-        self._carried_over = Counter(sa.between for sa in self._from_before if sa.has_come_in)
+        self._carried_over = self._came_in_before.copy()
 
     def _carry_over(self) -> None:
         """Keep as evidence what is in the tables after a restart, and nothing else."""
@@ -232,6 +233,7 @@ class History:
         for sa in self.world.sas:
             key = FlowKey.to_inside(IpProtocol.ESP, sa.peer, sa.spi_to_inside)
             sa.has_come_in = sa.has_come_in and sa.host in mappings.get(key, ())
+        self._came_in_before = Counter(sa.between for sa in self.world.sas if sa.has_come_in)
 
 
 def say_exchange(world: World, step: Agree) -> None:
@@ -265,8 +267,10 @@ def betweens(hosts: Sequence[Host] = HOSTS, peers: Sequence[Peer] = PEERS) -> st
 
 _numbers = st.integers(0, 7)
 
+_likely = (How.FIRST,) * 4 + (How.CHILD, How.QUICK) * 2
+
 agreeing = st.builds(
-    Agree, betweens(), st.sampled_from(How), st.integers(1, 2), st.one_of(st.none(), st.none(), _numbers)
+    Agree, betweens(), st.sampled_from((*_likely, *How)), st.integers(1, 2), st.one_of(st.none(), st.none(), _numbers)
 )
 going_out = st.builds(GoOut, _numbers, st.sampled_from([1, 1, 2, 100_000]))
 coming_in = st.builds(ComeIn, _numbers, st.integers(1, 3), st.booleans())
@@ -276,7 +280,7 @@ disowning = st.builds(Disown, st.sampled_from(HOSTS), _numbers)
 restarting = st.builds(Restart)
 changing_address = st.builds(ChangeAddress)
 
-fair = (agreeing, going_out, coming_in, coming_in, coming_in, waiting)
+fair = (agreeing, agreeing, going_out, coming_in, coming_in, coming_in, waiting)
 """The steps of a world in which nobody lies; some more than once, to be drawn more often."""
 unfair = (*fair, forging, disowning)
 

@@ -153,7 +153,10 @@ class Listener:
                 self._copies[Spi(key.discriminator)] = hosts
 
 
-@given(truths(), st.randoms(use_true_random=False))
+LAW_4 = (truths(), st.randoms(use_true_random=False))
+
+
+@given(*LAW_4)
 def test_law_4_the_owner_is_the_same_for_every_order_of_the_evidence(truth: Truth, random: Random) -> None:
     listener = Listener(truth, random)
     for event in shuffled(truth, random):

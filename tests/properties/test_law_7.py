@@ -141,8 +141,11 @@ def assert_bounded(world: World) -> None:
     assert max(Counter(host for host, _ in outside).values(), default=0) <= LIMITS.peers_per_host_max
 
 
+LAW_7 = (st.lists(st.sampled_from(ATTACKS), min_size=1, max_size=3, unique=True), st.booleans())
+
+
 @settings(max_examples=EXAMPLES)
-@given(st.lists(st.sampled_from(ATTACKS), min_size=1, max_size=3, unique=True), st.booleans())
+@given(*LAW_7)
 def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(attacks: list[Attack], is_slow: bool) -> None:
     world = World(LIMITS)
     history = History(world, is_fair=True)

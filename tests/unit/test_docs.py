@@ -11,7 +11,8 @@ import pytest
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from throughway.__main__ import app
+import throughway.__main__  # noqa: F401 - mounts the commands of the lab and the doctor
+from throughway.cli.app import app
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 

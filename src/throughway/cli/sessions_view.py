@@ -10,8 +10,8 @@ from ipaddress import ip_address
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.measure import Measurement
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -26,11 +26,26 @@ _VERDICTS: Final = {
 }
 """For each verdict a sign, a sign for terminals of ASCII only, and a colour. The word always stands beside them."""
 
+_WIDE: Final[tuple[tuple[str, str], ...]] = (
+    ("Device", "left"),
+    ("Protocol", "left"),
+    ("Peer", "left"),
+    ("To peer", "left"),
+    ("Packets", "right"),
+    ("Bytes", "right"),
+    ("To inside", "left"),
+    ("Packets", "right"),
+    ("Bytes", "right"),
+    ("Verdict", "left"),
+    ("Age", "right"),
+    ("Idle", "right"),
+)
+"""The columns of the wide layout. Packets and bytes belong to the direction before them."""
+
+_VERDICT_COLUMN: Final = 9
+
 _LINES_AROUND: Final = 7
 """Of the summary, the table's head, the count of what is left out, and the prompt."""
-
-_UNBOUNDED: Final = 1000
-"""Columns; more than any table of ours needs."""
 
 
 class SessionsView:
@@ -50,16 +65,16 @@ class SessionsView:
         yield Text(self.summary(), style="bold")
         if not self._sessions:
             return
-        for gap in (2, 1):
-            table = self._wide(options.ascii_only, self._shown(1), gap)
-            if Measurement.get(console, options.update(width=_UNBOUNDED), table).maximum <= options.max_width:
-                break
+        shown = self._shown(1)
+        lines = _wide_lines(shown, options)
+        if lines is not None:
+            yield from lines
         else:
-            table = self._narrow(options.ascii_only, self._shown(2))
-        yield table
-        left_out = len(self._sessions) - table.row_count
+            shown = self._shown(2)
+            yield _narrow_table(shown, options.ascii_only)
+        left_out = len(self._sessions) - len(shown)
         if left_out:
-            yield Text(f"and {left_out} more: `throughway sessions` lists all", style="dim")
+            yield Text(f"and {left_out:,} more: `throughway sessions` lists all", style="dim")
 
     def summary(self) -> str:
         """Return the state in one line: how many sessions of how many devices, and how sure we are."""
@@ -67,8 +82,10 @@ class SessionsView:
         devices = len({session.device for session in self._sessions})
         parts = [
             f"Gateway {printable(self._gateway)}",
-            f"{plural(len(self._sessions), 'session')} of {plural(devices, 'device')}",
-            ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict]),
+            f"{plural(len(self._sessions), 'session')} of {plural(devices, 'device')}"
+            if self._sessions
+            else "no VPN passes at the moment",
+            ", ".join(f"{verdicts[verdict]:,} {verdict}" for verdict in Verdict if verdicts[verdict]),
             self._note,
         ]
         return " - ".join(part for part in parts if part)
@@ -78,78 +95,88 @@ class SessionsView:
             return self._sessions
         return self._sessions[: max(1, (self._height - _LINES_AROUND) // lines_each)]
 
-    def _wide(self, ascii_only: bool, sessions: Sequence[Session], gap: int) -> Table:
-        table = _empty_table(gap)
-        for heading in ("Device", "Protocol", "Peer", "To peer"):
-            table.add_column(heading, no_wrap=True)
-        table.add_column("Packets", justify="right", no_wrap=True)
-        table.add_column("Bytes", justify="right", no_wrap=True)
-        table.add_column("To inside", no_wrap=True)
-        table.add_column("Packets", justify="right", no_wrap=True)
-        table.add_column("Bytes", justify="right", no_wrap=True)
-        table.add_column("Verdict", no_wrap=True)
-        table.add_column("Age", justify="right", no_wrap=True)
-        table.add_column("Idle", justify="right", no_wrap=True)
-        for session in sessions:
-            table.add_row(
-                Text(printable(session.device)),
-                Text(printable(session.protocol)),
-                Text(printable(session.peer)),
-                Text(shortened(session.discriminators_to_peer, 1)),
-                count(session.packets_to_peer),
-                size(session.bytes_to_peer),
-                Text(shortened(session.discriminators_to_inside, 1)),
-                count(session.packets_to_inside),
-                size(session.bytes_to_inside),
-                _verdict(session, ascii_only),
-                duration(session.age_s),
-                duration(session.idle_s),
-            )
-        return table
 
-    def _narrow(self, ascii_only: bool, sessions: Sequence[Session]) -> Table:
-        table = _empty_table()
-        arrow = "->" if ascii_only else "→"
-        table.add_column(f"Device\n{arrow} peer", overflow="fold")
-        table.add_column("Protocol", overflow="fold")
-        table.add_column("To peer\npackets, bytes", overflow="fold")
-        table.add_column("To inside\npackets, bytes", overflow="fold")
-        table.add_column("Verdict\nage, idle", overflow="fold")
-        for session in sessions:
-            table.add_row(
-                _two_lines(printable(session.device), f"{arrow} {printable(session.peer)}"),
-                Text(printable(session.protocol)),
-                _two_lines(
-                    shortened(session.discriminators_to_peer, 1),
-                    f"{count(session.packets_to_peer)}, {size(session.bytes_to_peer)}",
-                ),
-                _two_lines(
-                    shortened(session.discriminators_to_inside, 1),
-                    f"{count(session.packets_to_inside)}, {size(session.bytes_to_inside)}",
-                ),
-                Group(
-                    _verdict(session, ascii_only),
-                    Text(f"{duration(session.age_s)}, {duration(session.idle_s)}", style="dim"),
-                ),
-            )
-        return table
+def _wide_lines(sessions: Sequence[Session], options: ConsoleOptions) -> list[Text] | None:
+    """Return the wide layout, or None where it has no room.
+
+    It is put together here since a rich table takes seconds for thousands of rows.
+    """
+    rows = [_cells(session, options.ascii_only) for session in sessions]
+    headings = tuple(heading for heading, _ in _WIDE)
+    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
+    room = options.max_width - sum(widths)
+    gap = min(2, room // (len(widths) - 1))
+    if gap < 1:
+        return None
+    rule = ("-" if options.ascii_only else "─") * (sum(widths) + gap * (len(widths) - 1))
+    verdict_at = sum(widths[:_VERDICT_COLUMN]) + gap * _VERDICT_COLUMN
+    lines = [Text(_line(headings, widths, gap), style="bold"), Text(rule)]
+    for session, row in zip(sessions, rows, strict=True):
+        line = Text(_line(row, widths, gap), no_wrap=True)
+        line.stylize(_VERDICTS[session.verdict][2], verdict_at, verdict_at + len(row[_VERDICT_COLUMN]))
+        lines.append(line)
+    return lines
 
 
-def _empty_table(gap: int = 2) -> Table:
-    # The box has one column between cells already; rich draws it with dashes where there is only ASCII.
-    return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0), header_style="bold")
+def _line(cells: Sequence[str], widths: Sequence[int], gap: int) -> str:
+    padded = []
+    for (_, justify), cell, width in zip(_WIDE, cells, widths, strict=True):
+        padding = " " * (width - cell_len(cell))
+        padded.append(padding + cell if justify == "right" else cell + padding)
+    return (" " * gap).join(padded).rstrip()
 
 
-def _two_lines(first: str, second: str) -> Text:
-    return Text.assemble(first, "\n", (second, "dim"))
+def _narrow_table(sessions: Sequence[Session], ascii_only: bool) -> Table:
+    arrow = "->" if ascii_only else "→"
+    # The box has one column between cells already.
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in (
+        f"Device\n{arrow} peer",
+        "Protocol",
+        "To peer\npackets, bytes",
+        "To inside\npackets, bytes",
+        "Verdict\nage, idle",
+    ):
+        table.add_column(heading, overflow="fold")
+    for session in sessions:
+        device, protocol, peer, sent_as, sent, sent_size, got_as, got, got_size, verdict, age, idle = _cells(
+            session, ascii_only
+        )
+        table.add_row(
+            _two_lines(device, f"{arrow} {peer}"),
+            Text(protocol),
+            _two_lines(sent_as, f"{sent}, {sent_size}"),
+            _two_lines(got_as, f"{got}, {got_size}"),
+            _two_lines(verdict, f"{age}, {idle}", _VERDICTS[session.verdict][2]),
+        )
+    return table
 
 
-def _verdict(session: Session, ascii_only: bool) -> Text:
-    sign, ascii_sign, colour = _VERDICTS[session.verdict]
-    words = f"{ascii_sign if ascii_only else sign} {session.verdict}"
+def _cells(session: Session, ascii_only: bool) -> tuple[str, ...]:
+    """Return the values of a session as they are shown, in the order of the wide layout."""
+    sign, ascii_sign, _ = _VERDICTS[session.verdict]
+    verdict = f"{ascii_sign if ascii_only else sign} {session.verdict}"
     if session.verdict is Verdict.CONTESTED:
-        words += f" ({session.candidates})"
-    return Text(words, style=colour)
+        verdict += f" ({session.candidates})"
+    return (
+        printable(session.device),
+        printable(session.protocol),
+        printable(session.peer),
+        shortened(session.discriminators_to_peer, 1),
+        count(session.packets_to_peer),
+        size(session.bytes_to_peer),
+        shortened(session.discriminators_to_inside, 1),
+        count(session.packets_to_inside),
+        size(session.bytes_to_inside),
+        verdict,
+        duration(session.age_s),
+        duration(session.idle_s),
+    )
+
+
+def _two_lines(first: str, second: str, style: str = "") -> Text:
+    # Text and not str, in which rich would look for its markup.
+    return Text.assemble((first, style), "\n", (second, "dim"))
 
 
 def _order(session: Session) -> tuple[bool, int, str, str, str]:

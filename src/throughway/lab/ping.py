@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -95,20 +95,6 @@ class Pinging:
         """Return the account so far."""
         return tally(self._task.output())
 
-    def wait_for_answers(self, count: int, limit_s: float) -> None:
-        """Wait until `count` more pings than now have been answered.
-
-        Raises GaveUp when they are not within the limit, LabFailed when ping itself has ended.
-        """
-        wanted = len(self.tally().answered) + count
-
-        def have_come() -> bool:
-            if self._task.status() is not None:
-                raise LabFailed(f"{self._task.label} ended by itself: {self._task.output().strip()}")
-            return len(self.tally().answered) >= wanted
-
-        wait_until(have_come, limit_s, f"{count} answers to {self._task.label}")
-
     def has_ended(self) -> bool:
         """Whether ping has ended, by its count or because it was stopped."""
         return self._task.status() is not None
@@ -119,3 +105,19 @@ class Pinging:
             self._task.interrupt()
             holds_within(self.has_ended, 5.0)
         return self.tally()
+
+
+def wait_for_answers(pings: Sequence[Pinging], count: int, limit_s: float) -> None:
+    """Wait until `count` more pings of each series than now have been answered.
+
+    Raises GaveUp when they are not within the limit, LabFailed when a series has ended by itself.
+    """
+    wanted = [len(ping.tally().answered) + count for ping in pings]
+
+    def have_come() -> bool:
+        ended = [ping for ping in pings if ping.has_ended()]
+        if ended:
+            raise LabFailed(f"pings ended by themselves: {[ping.tally() for ping in ended]}")
+        return all(len(ping.tally().answered) >= least for ping, least in zip(pings, wanted, strict=True))
+
+    wait_until(have_come, limit_s, f"{count} answers to each of {len(pings)} series of pings")

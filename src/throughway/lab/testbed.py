@@ -17,7 +17,7 @@ from typing import Final, Self
 from throughway.lab import gateway
 from throughway.lab.boot import boot
 from throughway.lab.errors import LabFailed
-from throughway.lab.namespace import Namespace
+from throughway.lab.namespace import Namespace, named
 from throughway.lab.peers import wireguard
 from throughway.lab.topology import INSIDE_INTERFACE, OUTSIDE_INTERFACE, Tap, Topology
 from throughway.lab.uml import Guest
@@ -176,7 +176,7 @@ def is_alive(owner: str) -> bool:
 def _unused_prefix(root: Path) -> str:
     for _ in range(100):
         prefix = f"tw{secrets.token_hex(2)}"
-        if not (root / prefix).exists():
+        if not (root / prefix).exists() and not named(f"{prefix}-"):
             return prefix
     raise LabFailed(f"{root} is full of labs that were kept: `throughway lab down --kept` removes them")
 

@@ -6,7 +6,7 @@ from throughway.core.errors import SettingsRejected
 from throughway.service.options import Options, parse
 
 
-def test_command_line_is_read():
+def test_command_line_is_read() -> None:
     options = parse(["--inside", "lan0", "--inside", "lan1", "--outside", "wan0", "--gateway", "office", "--keep"])
     assert options == Options(inside=("lan0", "lan1"), outside="wan0", gateway="office", keep=True)
     assert options.socket.name == "office.sock"
@@ -22,7 +22,7 @@ def test_command_line_is_read():
         ({"inside": ("lan0",), "outside": "wan0", "gateway": ""}, "--gateway", "letters"),
     ],
 )
-def test_nonsense_is_refused_with_the_option_and_the_remedy(arguments: dict[str, object], key: str, words: str):
+def test_nonsense_is_refused_with_the_option_and_the_remedy(arguments: dict[str, object], key: str, words: str) -> None:
     with pytest.raises(SettingsRejected) as refused:
         Options(**arguments)  # type: ignore[arg-type]
     assert refused.value.key == key

@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 from throughway.service.telling import BURST, PERIOD_S, Teller
 
 
-def test_flood_is_kept_back_counted_and_told_later():
+def test_flood_is_kept_back_counted_and_told_later() -> None:
     now = 0.0
     teller = Teller(clock=lambda: now)
     with capture_logs() as lines:

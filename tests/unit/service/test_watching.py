@@ -32,7 +32,7 @@ CALL_FROM_THE_SERVER = replace(
 )
 
 
-def test_flow_that_moves_is_not_idle_and_one_that_rests_is():
+def test_flow_that_moves_is_not_idle_and_one_that_rests_is() -> None:
     watch = Watch()
     (first,) = watch.update([WIREGUARD], OUTSIDE, 100.0)
     assert (first.first_at, first.moved_at) == (95.0, 100.0)
@@ -42,14 +42,14 @@ def test_flow_that_moves_is_not_idle_and_one_that_rests_is():
     assert (third.first_at, third.moved_at) == (95.0, 120.0)
 
 
-def test_call_that_the_server_began_is_told_from_the_host_on():
+def test_call_that_the_server_began_is_told_from_the_host_on() -> None:
     (call,) = Watch().update([CALL_FROM_THE_SERVER], OUTSIDE, 0.0)
     assert call.flow.original == CALL_FROM_THE_SERVER.reply
     assert (call.flow.sent, call.flow.answered) == (CALL_FROM_THE_SERVER.answered, CALL_FROM_THE_SERVER.sent)
     assert call.flow.is_answered
 
 
-def test_what_is_not_between_a_host_and_a_peer_is_left_out():
+def test_what_is_not_between_a_host_and_a_peer_is_left_out() -> None:
     routers_own = replace(WIREGUARD, original=TrackedTuple(OUTSIDE, PEER, 40000, 51820))
     between_insides = replace(WIREGUARD, reply=TrackedTuple(PEER, HOST, 51820, 40000))
     unexpected = replace(CALL_FROM_THE_SERVER, is_expected=False)
@@ -57,7 +57,7 @@ def test_what_is_not_between_a_host_and_a_peer_is_left_out():
     assert Watch().update([WIREGUARD], None, 0.0) == []
 
 
-def test_what_is_gone_is_forgotten():
+def test_what_is_gone_is_forgotten() -> None:
     watch = Watch()
     watch.update([WIREGUARD], OUTSIDE, 0.0)
     assert watch.update([], OUTSIDE, 1.0) == []

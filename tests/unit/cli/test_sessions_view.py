@@ -1,0 +1,124 @@
+"""The table of sessions at the widths that terminals have."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from tests.unit.control.serving import ESP
+from throughway.cli.sessions_view import SessionsView
+from throughway.control.schema import CarriedBy, Session, Verdict
+
+CONTESTED = replace(
+    ESP,
+    id="contested",
+    device="10.77.0.9",
+    discriminators_to_peer=("0xdeadbeef", "0x11", "0x22"),
+    verdict=Verdict.CONTESTED,
+    candidates=3,
+)
+WAITING = replace(ESP, id="waiting", device="10.77.0.100", discriminators_to_inside=(), verdict=Verdict.WAITING)
+TRACKED = replace(
+    ESP,
+    id="tracked",
+    device="10.77.0.31",
+    protocol="wireguard",
+    discriminators_to_peer=("udp 51820",),
+    discriminators_to_inside=("udp 51820",),
+    verdict=Verdict.TRACKED,
+    carried_by=CarriedBy.CONNTRACK,
+)
+ROUTER = replace(ESP, id="router", device="router")
+ALL = (ESP, CONTESTED, WAITING, TRACKED, ROUTER)
+
+WORST = replace(
+    ESP,
+    device="255.255.255.255",
+    peer="255.255.255.255",
+    packets_to_peer=999_900_000,
+    packets_to_inside=999_900_000,
+    bytes_to_peer=999 << 30,
+    bytes_to_inside=999 << 30,
+)
+
+
+def shown(*sessions: Session, width: int, height: int | None = None, note: str = "", encoding: str = "utf-8") -> str:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    Console(file=out, width=width, highlight=False).print(SessionsView("default", sessions, height, note))
+    out.flush()
+    buffer = out.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode(encoding)
+
+
+def test_the_wide_table_has_one_line_a_session() -> None:
+    assert shown(ESP, width=120) == (
+        "Gateway default - 1 session of 1 device - 1 certain\n"
+        "Device      Protocol  Peer          To peer     Packets    Bytes  To inside   Packets    Bytes"
+        "  Verdict      Age  Idle\n" + "─" * 118 + "\n"
+        "10.77.0.11  esp       203.0.113.20  0x1234abcd    1,204  1.2 MiB  0x9f00aa11    1,190  1.1 MiB"
+        "  ✓ certain  3m 2s    0s\n"
+    )
+
+
+def test_the_narrow_table_has_two_lines_a_session() -> None:
+    lines = [line.rstrip() for line in shown(CONTESTED, width=80).splitlines()]
+    assert lines[0] == "Gateway default - 1 session of 1 device - 1 contested"
+    assert lines[-2:] == [
+        "10.77.0.9       esp       0xdeadbeef +2   0x9f00aa11      ? contested (3)",
+        "→ 203.0.113.20            1,204, 1.2 MiB  1,190, 1.1 MiB  3m 2s, 0s",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 140, 200])
+@pytest.mark.parametrize("sessions", [ALL, (WORST,)], ids=["all", "worst"])
+def test_no_line_is_wider_than_the_screen_and_no_value_is_cut(width: int, sessions: tuple[Session, ...]) -> None:
+    text = shown(*sessions, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for session in sessions:
+        assert session.device in text
+        assert session.peer in text
+        assert session.protocol in text
+        assert f" {session.verdict}" in text
+
+
+def test_verdicts_are_told_by_sign_and_word() -> None:
+    text = shown(*ALL, width=140)
+    for words in ("✓ certain", "? contested (3)", "… waiting", "= tracked"):
+        assert words in text
+
+
+def test_the_router_comes_first_and_addresses_are_in_their_order() -> None:
+    lines = shown(*ALL, width=140).splitlines()[3:]
+    assert [line.split()[0] for line in lines] == ["router", "10.77.0.9", "10.77.0.11", "10.77.0.31", "10.77.0.100"]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_terminal_of_ascii_gets_ascii(width: int) -> None:
+    text = shown(*ALL, width=width, encoding="ascii")
+    assert "+ certain" in text
+    assert ". waiting" in text
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_what_does_not_fit_on_the_screen_is_counted(width: int) -> None:
+    many = [replace(ESP, id=str(number), device=f"10.77.1.{number}") for number in range(100)]
+    text = shown(*many, width=width, height=24, note="Ctrl-C ends")
+    lines = text.splitlines()
+    assert len(lines) <= 23
+    left_out = 100 - sum("10.77.1." in line for line in lines)
+    assert lines[-1] == f"and {left_out} more: `throughway sessions` lists all"
+    assert lines[0] == "Gateway default - 100 sessions of 100 devices - 100 certain - Ctrl-C ends"
+
+
+def test_without_sessions_the_summary_says_so() -> None:
+    assert shown(width=80, note="Ctrl-C ends") == "Gateway default - no VPN passes at the moment - Ctrl-C ends\n"
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_foreign_text_neither_steers_the_terminal_nor_is_markup(width: int) -> None:
+    text = shown(replace(ESP, device="a\x1b[2J", protocol="[red]x[/]"), width=width)
+    assert "\x1b" not in text
+    assert "a?[2J" in text
+    assert "[red]x[/]" in text
