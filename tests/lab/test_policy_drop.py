@@ -61,8 +61,8 @@ def test_the_rule_that_doctor_and_up_name_lets_the_tunnels_pass(bed: Testbed, qu
         client.task.interrupt()
     wait_until(lambda: all(client.task.status() is not None for client in clients), 10, "the clients to end")
 
-    by_up = rule_for_house([(one.what, one.remedy.splitlines()) for one in gateway.status().findings])
-    by_doctor = rule_for_house([(one["what"], [*one["remedy"].splitlines(), *one["commands"]]) for one in doctor(bed)])
+    by_up = rule_for_house([(one.what, list(one.commands)) for one in gateway.status().findings])
+    by_doctor = rule_for_house([(one["what"], one["commands"]) for one in doctor(bed)])
     assert by_up == by_doctor
     bed.router.command("sh", "-c", by_up)
 

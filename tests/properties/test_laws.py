@@ -5,15 +5,17 @@ Law 4 has a world of its own, test_law_4.py, and law 7 test_law_7.py.
 
 from collections.abc import Iterable
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.properties.histories import (
     Agree,
+    ComeIn,
     History,
     How,
     Restart,
     Step,
+    Wait,
     changing_address,
     fair,
     histories,
@@ -51,9 +53,35 @@ def assert_owners_got_all(world: World) -> None:
 
 
 LAW_1 = (histories(*fair), talkative_hosts)
+ALICE, BOB = HOSTS[:2]
+HOME = PEERS[0]
+
+# The tunnel of a host that only sent ESP is quiet for longer than its mappings last.
+QUIET_WITHOUT_IKE: list[Step] = [Agree((ALICE, HOME), How.MANUAL), Wait(1000.0), ComeIn(0)]
+
+# So is one whose rival has a credit to spare, and answers for nothing.
+QUIET_BESIDE_A_RIVAL: list[Step] = [
+    *[Agree((ALICE, HOME), How.FIRST)] * 3,
+    Agree((BOB, HOME), How.FIRST),
+    ComeIn(3),
+    Wait(1000.0),
+    ComeIn(3),
+]
+
+# The answer to an exchange was never seen, but the host sends with its own SPI: there is an SA.
+SENDS_AFTER_UNSEEN_ANSWER: list[Step] = [
+    Agree((ALICE, HOME), How.UNANSWERED),
+    Agree((ALICE, HOME), How.MANUAL),
+    Agree((BOB, HOME), How.FIRST),
+    Wait(120.0),
+    ComeIn(0),
+]
 
 
 @given(*LAW_1)
+@example(QUIET_WITHOUT_IKE, set())
+@example(QUIET_BESIDE_A_RIVAL, {ALICE})
+@example(SENDS_AFTER_UNSEEN_ANSWER, set())
 def test_law_1_a_packet_reaches_its_owner_if_that_is_a_candidate(steps: list[Step], talkative: set[Host]) -> None:
     assert_owners_got_all(play(steps, talkative, is_fair=True))
 

@@ -58,9 +58,11 @@ def _mappings(status: Status) -> str:
 
 def _print_finding(finding: Finding, console: Console) -> None:
     console.print(Text.assemble((f"{finding.level}: ", f"bold {_LEVELS[finding.level]}"), printable(finding.what)))
-    for line in finding.remedy.splitlines():
-        # Not wrapped: it may be a command that is copied.
-        console.print(Text(f"  {printable(line)}"), soft_wrap=True)
+    if finding.remedy:
+        console.print(Text(f"  {printable(finding.remedy)}"))
+    for command in finding.commands:
+        # Not wrapped: it is copied.
+        console.print(Text(f"  {printable(command)}", style="bold"), soft_wrap=True)
 
 
 def _grid(first: str = "left") -> Table:

@@ -129,17 +129,28 @@ class SessionPage(_Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding(_Record):
-    """Something that the daemon noticed about the router, and what to do about it."""
+    """Something that the daemon noticed about the router, and what to do about it.
 
+    `code` is a stable name for programs. `commands` are shell lines that carry out the remedy.
+    """
+
+    code: str
     level: Level
     what: str
     remedy: str = ""
+    commands: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, document: object, where: str = "finding") -> Self:
         """Read a finding. Raises DocumentMismatch."""
         read = Fields(document, where)
-        return cls(level=read.choice("level", Level), what=read.text("what"), remedy=read.text("remedy"))
+        return cls(
+            code=read.text("code"),
+            level=read.choice("level", Level),
+            what=read.text("what"),
+            remedy=read.text("remedy"),
+            commands=read.texts("commands"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

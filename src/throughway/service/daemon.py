@@ -209,7 +209,7 @@ class Daemon:
         )
         for finding in self._gateway.findings:
             if finding.level is not Level.OK:
-                log.warning("firewall.finding", what=finding.what, remedy=finding.remedy)
+                log.warning("firewall.finding", what=finding.what, remedy=finding.remedy, commands=finding.commands)
 
     # What is asked over the control socket
 

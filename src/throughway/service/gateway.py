@@ -1,13 +1,12 @@
 """Everything of the kernel that one gateway uses, opened and closed in order."""
 
 import asyncio
-import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Final, Self
 
 import structlog
@@ -16,11 +15,16 @@ from throughway.core.errors import KernelRefused, SettingsRejected
 from throughway.core.findings import Finding
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.dataplane import conntrack, links, sysctls
+from throughway.core.ports import Interface
+from throughway.dataplane import conntrack, links
+from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
 from throughway.dataplane.links import Link
 from throughway.dataplane.nft import Nft
 from throughway.policy import foreign, ruleset
+from throughway.service.alone import alone_in_namespace
+from throughway.service.following import Following
+from throughway.service.noted import NotedSettings
 from throughway.service.options import Options
 from throughway.service.watching import Watch, Watched
 
@@ -45,12 +49,17 @@ class Gateway:
         self, options: Options, plane: BpfDataPlane, nft: Nft, outside: Link, insides: tuple[Link, ...]
     ) -> None:
         self.plane: Final = plane
-        self.keep = False
-        """Whether the end leaves rules, programs and mappings at work."""
+        self.keep = plane.adoption.outcome is Outcome.ADOPTED
+        """Whether the end leaves rules, programs and mappings at work. A start that fails leaves what it found."""
         self._options: Final = options
         self._nft: Final = nft
-        self._outside = outside
-        self._insides = insides
+        self._outside: Link | None = outside
+        self._insides: dict[str, Link] = {link.interface.name: link for link in insides}
+        self._attached: tuple[Interface, ...] = ()
+        """The outside interface first."""
+        self._problem = ""
+        self._is_laid = False
+        self._settings: Final = NotedSettings(options.restore_file)
         self._marks: Final = Marks()
         self._watch: Final = Watch()
         self.findings: tuple[Finding, ...] = ()
@@ -60,36 +69,47 @@ class Gateway:
     async def open(cls, options: Options, limits: Limits) -> AsyncIterator[Self]:
         """Look up the interfaces, and load the tables or adopt those of an earlier run. Nothing carries packets yet.
 
-        Raises SettingsRejected where an interface does not exist or another daemon has it, and
+        Raises SettingsRejected where an interface does not exist or another daemon works here, and
         KernelRefused where the kernel lacks something.
         """
         outside = await _look_up("--outside", options.outside)
         insides = tuple([await _look_up("--inside", name) for name in options.inside])
         async with AsyncExitStack() as undo:
+            undo.enter_context(alone_in_namespace(options.socket.parent, options.gateway))
             nft = undo.enter_context(Nft())
             plane = BpfDataPlane.open(BpfSettings(outside=outside.interface, limits=limits, attach=options.attach))
             gateway = cls(options, plane, nft, outside, insides)
-            undo.callback(gateway._close_plane)
+            undo.callback(gateway._close)
             yield gateway
 
     def carry(self) -> None:
-        """Lay the rules and attach the programs. From here on packets are carried."""
-        self._enable_settings()
+        """Lay the rules and attach the programs. From here on packets are carried.
+
+        The rules come first: they bring connection tracking, whose settings are switched on then, and
+        nothing is forwarded without them.
+        """
         settings = ruleset.RulesetSettings(
             insides=self._options.inside, outside=self._options.outside, marks=self._marks
         )
         self._nft.apply(ruleset.build(settings).to_json())
-        self.plane.set_outside_address(self._outside.address)
-        self.plane.attach(self._outside.interface, [link.interface for link in self._insides])
-        self.judge_foreign_rules()
+        self._is_laid = True
+        if enabled := self._settings.enable():
+            log.info("settings.enabled", names=",".join(enabled))
+        self.plane.set_outside_address(self.outside_address)
+        self._attach()
+        self.findings = self._look_for_findings()
 
-    def _close_plane(self) -> None:
-        """Undo `carry` in the opposite order, or leave it all at work."""
-        self.plane.close(keep=self.keep)
+    def _close(self) -> None:
+        """Undo `carry` in the opposite order, or leave it all at work. What fails does not keep the rest from it."""
+        with _undoing("programs"):
+            self.plane.close(keep=self.keep)
         if self.keep:
             return
-        self._nft.apply(ruleset.remove().to_json())
-        self._restore_settings()
+        with _undoing("settings"):
+            self._settings.restore()
+        if self._is_laid:
+            with _undoing("rules"):
+                self._nft.apply(ruleset.remove().to_json())
 
     @property
     def attached_by(self) -> str:
@@ -99,52 +119,95 @@ class Gateway:
     @property
     def outside_address(self) -> IPv4Address | None:
         """The address that is translated to, or None while there is none."""
-        return self._outside.address
+        return self._outside.address if self._outside else None
 
-    def judge_foreign_rules(self) -> None:
+    async def judge_foreign_rules(self) -> None:
         """Look for rules of others that drop what we carry, and for what else stands in the way."""
+        self.findings = await asyncio.to_thread(self._look_for_findings)
+
+    def _look_for_findings(self) -> tuple[Finding, ...]:
+        """Read all tables, which takes as long as they are large. What was found before stays where that fails."""
         try:
             rules = self._nft.list_ruleset()
         except KernelRefused as problem:
             log.warning("firewall.unreadable", problem=str(problem))
-            return
-        self.findings = tuple(foreign.findings_for(rules, self._marks, self._options.inside, self._options.outside))
+            return self.findings
+        inside, outside = self._options.inside, self._options.outside
+        return tuple(
+            foreign.findings_for(rules, self._marks, inside, outside, outside_address=self.outside_address)
+        )
 
-    async def outside_changes(self) -> AsyncIterator[AddressChange]:
-        """Follow the outside interface: translate to its new address, and attach anew where it was made anew."""
-        async for link in links.watch(self._options.outside):
-            old = self._outside
-            if link is None:
-                self.plane.set_outside_address(None)
-                log.warning("outside.gone", interface=self._options.outside)
-                continue
-            self._outside = link
-            if link.interface != old.interface:
-                self.plane.attach(link.interface, [inside.interface for inside in self._insides])
-                log.info("outside.returned", interface=link.interface.name, index=link.interface.index)
-            if link.address != old.address or link.interface != old.interface:
-                self.plane.set_outside_address(link.address)
-                yield AddressChange(old.address, link.address)
+    async def follow(self, on_address: Callable[[AddressChange], None]) -> None:
+        """Keep to the interfaces as they come and go, and to the outside address, until cancelled."""
+
+        def act(now: dict[str, Link | None]) -> bool:
+            before = self.outside_address
+            is_done = self._bring_to(now)
+            if self.outside_address != before:
+                on_address(AddressChange(before, self.outside_address))
+            return is_done
+
+        await Following((self._options.outside, *self._options.inside), act).run()
+
+    def _bring_to(self, now: dict[str, Link | None]) -> bool:
+        """Translate to the address that the outside has now, and attach to what was made anew; tell if that is done."""
+        outside = now[self._options.outside]
+        was_gone = self._outside is None
+        if outside is None and not was_gone:
+            log.warning("outside.gone", interface=self._options.outside)
+        self._outside = outside
+        before, self._insides = self._insides, {name: link for name in self._options.inside if (link := now[name])}
+        for name in sorted(before.keys() - self._insides.keys()):
+            log.warning("inside.gone", interface=name)
+        is_done = outside is None or self._is_attached() or self._try_to_attach()
+        self.plane.set_outside_address(self.outside_address)
+        return is_done
+
+    def _is_attached(self) -> bool:
+        return self._attached == self._wanted()
+
+    def _wanted(self) -> tuple[Interface, ...]:
+        links_now = (self._outside, *self._insides.values())
+        return tuple(link.interface for link in links_now if link)
+
+    def _attach(self) -> None:
+        outside, *insides = wanted = self._wanted()
+        self.plane.attach(outside, insides)
+        self._attached = wanted
+
+    def _try_to_attach(self) -> bool:
+        """Attach to the interfaces as they are. One may vanish meanwhile, and then the next look tells."""
+        old = self._attached
+        try:
+            self._attach()
+        except KernelRefused as problem:
+            if str(problem) != self._problem:
+                log.warning("interfaces.not_attached", problem=str(problem))
+            self._problem = str(problem)
+            return False
+        self._problem = ""
+        for interface in self._attached:
+            if interface not in old:
+                side = "outside" if interface.name == self._options.outside else "inside"
+                if side == "outside":
+                    log.info("outside.returned", interface=interface.name, index=interface.index)
+                else:
+                    log.info("inside.returned", interface=interface.name, index=interface.index)
+        return True
 
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""
         flows = await asyncio.to_thread(lambda: list(conntrack.tracked_flows(_INTERESTS)))
         return self._watch.update(flows, self.outside_address, time.monotonic())
 
-    def _enable_settings(self) -> None:
-        """Switch on what a gateway needs, and note what it was, so that a stop after a crash restores it too."""
-        changed = sysctls.enable()
-        if not changed:
-            return
-        noted = _read_noted(self._options.restore_file)
-        known = {change.name for change in noted}
-        noted += tuple(change for change in changed if change.name not in known)
-        self._options.restore_file.write_text(json.dumps([asdict(change) for change in noted]))
-        log.info("settings.enabled", names=",".join(change.name for change in changed))
 
-    def _restore_settings(self) -> None:
-        sysctls.restore(_read_noted(self._options.restore_file))
-        self._options.restore_file.unlink(missing_ok=True)
+@contextmanager
+def _undoing(what: str) -> Iterator[None]:
+    """Go on when something cannot be undone: there is nobody who could do more about it than the operator."""
+    try:
+        yield
+    except (KernelRefused, OSError) as problem:
+        log.error("gateway.not_undone", what=what, problem=str(problem))
 
 
 async def _look_up(option: str, name: str) -> Link:
@@ -152,14 +215,3 @@ async def _look_up(option: str, name: str) -> Link:
         return await links.look_up(name)
     except SettingsRejected as problem:
         raise SettingsRejected(option, problem.remedy) from None
-
-
-def _read_noted(file: Path) -> tuple[sysctls.Changed, ...]:
-    """Read the note of an earlier run; one that cannot be read restores nothing."""
-    try:
-        return tuple(sysctls.Changed(**entry) for entry in json.loads(file.read_text()))
-    except FileNotFoundError:
-        return ()
-    except (ValueError, TypeError) as problem:
-        log.warning("settings.note_unreadable", file=str(file), problem=str(problem))
-        return ()

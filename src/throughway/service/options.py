@@ -2,18 +2,16 @@
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
+from throughway.control.paths import GatewayNameRejected, socket_path
 from throughway.core.errors import SettingsRejected
 
-RUN_FOLDER = Path("/run/throughway")
 AttachWay: TypeAlias = Literal["auto", "tcx", "clsact"]
 ATTACH_WAYS: Final = get_args(AttachWay)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +27,10 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything is touched."""
-        if not _NAME.fullmatch(self.gateway):
-            raise SettingsRejected("--gateway", f"{self.gateway!r} is no name: use letters, digits, '.', '_', '-'")
+        try:
+            socket_path(self.gateway)
+        except GatewayNameRejected as refused:
+            raise SettingsRejected("--gateway", f"{refused.message}; {refused.remedy}") from None
         if not self.inside:
             raise SettingsRejected("--inside", "name at least one interface towards the devices")
         if self.outside in self.inside:
@@ -41,12 +41,12 @@ class Options:
     @property
     def socket(self) -> Path:
         """Where the daemon listens for the CLI and all other faces."""
-        return RUN_FOLDER / f"{self.gateway}.sock"
+        return socket_path(self.gateway)
 
     @property
     def restore_file(self) -> Path:
         """Where the kernel settings that we changed are noted, so that a stop after a crash restores them too."""
-        return RUN_FOLDER / f"{self.gateway}.restore.json"
+        return self.socket.with_name(f"{self.gateway}.restore.json")
 
 
 def parse(arguments: Sequence[str]) -> Options:

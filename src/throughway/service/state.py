@@ -29,7 +29,13 @@ def status(
         adopted=adopted,
         reasons={reason.name.lower().replace("_", "-"): count for reason, count in gateway.plane.reasons().items()},
         findings=tuple(
-            Finding(level=Level(finding.level.value), what=finding.what, remedy=finding.remedy)
+            Finding(
+                code=finding.code,
+                level=Level(finding.level.value),
+                what=finding.what,
+                remedy=finding.remedy,
+                commands=finding.commands,
+            )
             for finding in gateway.findings
         ),
     )

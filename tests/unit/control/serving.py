@@ -43,9 +43,11 @@ STATUS = Status(
     reasons={"TRANSLATED_TO_INSIDE": 1190, "NO_CANDIDATE": 2, "MALFORMED": 0},
     findings=(
         Finding(
+            code="firewall.drops-carried",
             level=Level.WARNING,
             what="table ip filter drops what is forwarded",
-            remedy="nft insert rule ip filter FORWARD meta mark & 0x10000000 != 0 accept",
+            remedy="Add this rule.",
+            commands=("nft insert rule ip filter FORWARD meta mark & 0x10000000 != 0 accept",),
         ),
     ),
 )
