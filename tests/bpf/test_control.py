@@ -51,14 +51,27 @@ def test_a_fan_out_has_its_list_and_the_best_candidate(gateway: Gateway) -> None
 def test_a_new_verdict_while_draining_changes_the_owner_and_drains_on(gateway: Gateway) -> None:
     _hold(gateway, 2)
     gateway.decide(to_inside(), ALICE)
+    _hold(gateway, 1)
     entry = gateway.pending(to_inside())
     gateway.decide(to_inside(), BOB)
-    assert gateway.pending(to_inside()) == entry
+    assert gateway.pending(to_inside()) == entry, "a new verdict would lengthen the draining for ever"
     assert not gateway.is_open(to_inside())
     out = gateway.pass_held(to_inside(), esp(PEER, OUTSIDE))
     assert out.packet == readdressed(esp(PEER, OUTSIDE), dst=BOB)
-    gateway.pass_held(to_inside(), esp(PEER, OUTSIDE))
+    for _ in range(2):
+        assert not gateway.is_open(to_inside())
+        gateway.pass_held(to_inside(), esp(PEER, OUTSIDE))
     assert gateway.is_open(to_inside())
+
+
+def test_a_new_verdict_never_closes_an_open_flow(gateway: Gateway) -> None:
+    """A packet that was handed over while the first verdict was written is on its way, and may come out of order."""
+    _hold(gateway, 1)
+    opened = abi.MappingRecord(to_peer().host, MappingFlag.ACTIVE)
+    gateway.loaded.maps["mappings"].update(abi.pack_key(to_inside()), opened.pack())
+    gateway.decide(to_inside(), BOB)
+    assert gateway.is_open(to_inside())
+    assert _state(gateway, to_inside()) is PendingState.DONE
 
 
 def test_refused_then_decided_is_open_at_once(gateway: Gateway) -> None:

@@ -205,6 +205,16 @@ def test_a_budget_fills_again_with_time(gateway: Gateway) -> None:
         assert gateway.counted().get(Reason.PUNTED, 0) == pytest.approx(expected, abs=1)
 
 
+def test_a_budget_keeps_the_time_that_made_no_whole_token(gateway: Gateway) -> None:
+    """0.55 s at 10 a second are 5 tokens, and 0.05 s that count for the next one."""
+    gateway.configure(punts_per_peer=10)
+    peers = gateway.loaded.maps["peers"]
+    refilled_ns = time.monotonic_ns() - 550_000_000
+    peers.update(bytes([203, 0, 113, 9]), struct.pack("=IIQ", 0, 0, refilled_ns))
+    gateway.from_outside(esp(PEER, OUTSIDE))
+    assert peers.lookup(bytes([203, 0, 113, 9])) == struct.pack("=IIQ", 4, 0, refilled_ns + 500_000_000)
+
+
 def test_a_rate_of_nothing_lets_nothing_ask(gateway: Gateway) -> None:
     gateway.configure(punts_per_peer=0)
     gateway.loaded.maps["peers"].update(bytes([203, 0, 113, 9]), struct.pack("=IIQ", 0, 0, 0))
@@ -278,41 +288,40 @@ def test_asking_again_costs_a_token(gateway: Gateway) -> None:
 
 
 def test_nothing_is_held_after_the_flow_was_opened_whatever_the_cpus_do(gateway: Gateway) -> None:
-    """Two threads send while a third decides and puts back: every number comes once, and the account closes."""
-    frame = ETHERNET + b"\x08\x00" + bytes(esp(ALICE, PEER))
-    back = struct.pack("=8xI180x", REINJECTED)
+    """While one CPU sends without a pause, another decides and puts back: each number comes once, the account closes.
+
+    The sender runs in the kernel, so it is between its look at the mapping and the lock most of the time.
+    """
     egress = gateway.loaded.programs["outside_egress"]
-    for spi in range(40):
-        key = to_peer(spi=0x5000 + spi)
-        sent = frame[:34] + (0x5000 + spi).to_bytes(4) + frame[38:]
+    back = struct.pack("=8xI180x", REINJECTED)
+    for spi in range(0x5000, 0x5000 + 100):
+        key = to_peer(spi=spi)
+        frame = ETHERNET + b"\x08\x00" + bytes(esp(ALICE, PEER, spi))
         stop = threading.Event()
-        passed: list[int] = []
-
-        def send(sent: bytes = sent, stop: threading.Event = stop, passed: list[int] = passed) -> None:
-            while not stop.is_set():
-                passed.append(test_run(egress, sent).verdict)
-
-        threads = [threading.Thread(target=send) for _ in range(2)]
-        for thread in threads:
-            thread.start()
+        sender = threading.Thread(target=_send_until, args=(egress, frame, stop))
+        sender.start()
         numbers: list[int] = []
-        decided = False
         try:
             deadline = time.monotonic() + 10
             while not gateway.is_open(key):
                 assert time.monotonic() < deadline, gateway.pending(key)
                 for punt in gateway.punted():
-                    numbers.append(punt.sequence)
-                    if not decided:
+                    if punt.key != key:
+                        continue
+                    if not numbers:
                         gateway.decide(key, ALICE)
-                        decided = True
+                    numbers.append(punt.sequence)
                     test_run(egress, punt.frame, back)
         finally:
             stop.set()
-            for thread in threads:
-                thread.join()
-        assert gateway.punted() == [], "a packet was held though the flow was open"
+            sender.join()
+        assert [punt for punt in gateway.punted() if punt.key == key] == [], "held though the flow was open"
         entry = _entry(gateway, key)
-        assert sorted(numbers) == list(range(entry.punted))
+        assert numbers == list(range(entry.punted))
         assert (entry.state, entry.reinjected) == (PendingState.DONE, entry.punted)
-        assert passed[-1] in (PASS, DROP)
+
+
+def _send_until(program: int, frame: bytes, stop: threading.Event) -> None:
+    """Send without a pause. What has passed once goes round as a packet of the router, which nobody minds here."""
+    while not stop.is_set():
+        test_run(program, frame, repeat=20_000)

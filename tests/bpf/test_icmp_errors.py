@@ -12,6 +12,7 @@ from .gateway import (
     ALICE,
     CARRIED,
     DROP,
+    ETHERNET,
     OUTSIDE,
     PASS,
     PEER,
@@ -111,6 +112,13 @@ def test_other_errors_are_the_stacks(gateway: Gateway, packet: Packet) -> None:
     out = gateway.from_outside(packet, mark=THEIRS)
     assert (out.verdict, out.packet, out.mark) == (PASS, bytes(packet), THEIRS)
     assert gateway.counted() == {}
+
+
+def test_an_error_that_cannot_be_readdressed_is_dropped(gateway: Gateway) -> None:
+    gateway.configure(link_header_size=15)
+    gateway.decide(to_peer(spi=0x3333), ALICE)
+    assert gateway.from_outside(_error(_quote(_SENT)), link=ETHERNET + b"\x08\x00\x00").verdict == DROP
+    assert gateway.counted() == {Reason.REWRITE_FAILED: 1}
 
 
 def test_padding_is_not_taken_for_a_quote(gateway: Gateway) -> None:

@@ -11,6 +11,7 @@ from throughway.core.reasons import Reason
 
 from .gateway import (
     ALICE,
+    BOB,
     CARRIED,
     DROP,
     ETHERNET,
@@ -160,6 +161,16 @@ def test_other_ethertypes_pass_untouched(gateway: Gateway, ethertype: int) -> No
     packet = bytes(IPv6() / ESP(spi=0x1000)) if ethertype == 0x86DD else bytes(esp(PEER, OUTSIDE))
     out = gateway.from_outside(packet, link=ETHERNET + ethertype.to_bytes(2))
     assert (out.verdict, out.packet) == (PASS, packet)
+
+
+@pytest.mark.parametrize("hosts", [[ALICE], [ALICE, BOB]])
+def test_what_cannot_be_readdressed_is_dropped(gateway: Gateway, hosts: list[str]) -> None:
+    """The kernel mends no checksum at an odd offset, so a link header of 15 bytes makes it refuse."""
+    gateway.configure(link_header_size=15)
+    gateway.decide(to_inside(), *hosts)
+    packet = esp(PEER, OUTSIDE)
+    assert gateway.from_outside(packet, link=ETHERNET + b"\x08\x00\x00").verdict == DROP
+    assert gateway.counted() == {Reason.REWRITE_FAILED: 1}
 
 
 def test_without_an_outside_address_everything_passes(gateway: Gateway) -> None:

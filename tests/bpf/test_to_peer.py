@@ -15,6 +15,7 @@ from .gateway import (
     BOB,
     CARRIED,
     DROP,
+    ETHERNET,
     OUTSIDE,
     PASS,
     PEER,
@@ -107,6 +108,16 @@ def test_without_an_outside_address_nothing_leaves(gateway: Gateway) -> None:
 def test_reserved_spis_never_leave(gateway: Gateway, spi: int) -> None:
     assert gateway.from_inside(esp(ALICE, PEER, spi)).verdict == DROP
     assert gateway.counted() == {Reason.RESERVED_SPI: 1}
+
+
+def test_what_cannot_be_readdressed_never_leaves(gateway: Gateway) -> None:
+    """The kernel mends no checksum at an odd offset, so a link header of 15 bytes makes it refuse."""
+    gateway.configure(link_header_size=15)
+    gateway.decide(to_peer(), ALICE)
+    assert gateway.from_inside(esp(ALICE, PEER), link=ETHERNET + b"\x08\x00\x00").verdict == DROP
+    assert gateway.counted() == {Reason.REWRITE_FAILED: 1}
+    mapping = gateway.mapping(to_peer())
+    assert mapping is not None and mapping.packets == 0
 
 
 def test_esp_without_its_header_is_malformed(gateway: Gateway) -> None:

@@ -135,8 +135,9 @@ class History:
                 self._forget_the_unseen()
             case Restart():
                 world.settle()
+                tables = world.mappings()
                 world.restart()
-                self._carry_over()
+                self._carry_over(tables)
             case ChangeAddress():
                 world.change_address()
             case Forge(peer, spi):
@@ -217,11 +218,10 @@ class History:
             sa.is_gone = sa.is_gone or not sa.has_come_in or inside not in mappings or outside not in mappings
         self._carried_over = self._came_in_before.copy()
 
-    def _carry_over(self) -> None:
-        """Keep as evidence what is in the tables after a restart, and nothing else."""
+    def _carry_over(self, mappings: dict[FlowKey, frozenset[Host]]) -> None:
+        """Keep as evidence what was in the tables at a restart, and nothing else."""
         self._restarted_at = self.world.now
         self._from_before = list(self.world.sas)
-        mappings = self.world.mappings()
         self._negotiated.clear()
         self._announced.clear()
         self._carried_over.clear()

@@ -166,7 +166,7 @@ def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(attacks
             world.send_out(sa)
             world.come_in(sa)
         world.wait(100.0 if is_slow else 0.1)
-    assert sizes[-1] <= 1.1 * sizes[0], f"state grows with what is thrown at it: {sizes}"
+    assert sizes[-1] <= 1.05 * sizes[0] + 80, f"state grows with what is thrown at it: {sizes}"
     for host, peer in ((BOB, HOME), (BOB, WORK), (ALICE, HOME)):
         history.play(Agree((host, peer), How.FIRST))
         world.come_in(world.sas[-1])

@@ -17,6 +17,10 @@ WATCHDOG_S: Final = 0.02
 """Measured: packets that are put back pass within 2 ms, so 20 ms without one mean that it is lost."""
 
 _RETRY_S: Final = 0.001
+_BUSY_MAX_S: Final = 0.05
+"""A send buffer is full for a few milliseconds at the most. A program that drops the frame on its way out, because
+the address or the mapping is gone, looks the same to the sender, and would for ever."""
+
 _FRAMES_MAX: Final = 128
 """Frames sent by one call, so that it returns within about a millisecond."""
 
@@ -67,7 +71,7 @@ class Drain:
             if not self._budget:
                 return now
             self._budget -= 1
-            if self._send(frame) is Sent.BUSY:
+            if self._send(frame) is Sent.BUSY and now - self._held.progressed_at(key) < _BUSY_MAX_S:
                 return now + _RETRY_S
             self._held.pop(key, now)
         return self._wait_or_finish(key, now)

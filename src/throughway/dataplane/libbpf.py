@@ -121,9 +121,10 @@ class TestRun:
     context: bytes
 
 
-def test_run(program_fd: int, packet: bytes, context: bytes = b"") -> TestRun:
-    """Run a program once on a packet, which begins with 14 bytes of Ethernet header (BPF_PROG_TEST_RUN).
+def test_run(program_fd: int, packet: bytes, context: bytes = b"", repeat: int = 1) -> TestRun:
+    """Run a program on a packet, which begins with 14 bytes of Ethernet header (BPF_PROG_TEST_RUN).
 
+    With `repeat` the program runs again on what it made of the packet; the last result counts.
     `context` is a struct __sk_buff with mark, ifindex and so on, or nothing. KernelRefused with EINVAL
     says that the kernel will not make an skb of this packet or context.
     """
@@ -139,7 +140,7 @@ def test_run(program_fd: int, packet: bytes, context: bytes = b"") -> TestRun:
         ctx_size_in=len(context),
         ctx_out=ctypes.addressof(context_out) if context_out is not None else None,
         ctx_size_out=len(context),
-        repeat=1,
+        repeat=repeat,
     )
     checked("test run of a BPF program", library().bpf_prog_test_run_opts(program_fd, byref(options)))
     after = context_out.raw if context_out is not None else b""

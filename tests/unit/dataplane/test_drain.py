@@ -87,6 +87,22 @@ def test_a_busy_interface_is_tried_again_with_the_same_frame() -> None:
     assert wire.frames == [b"1", b"2"]
 
 
+def test_a_frame_that_is_refused_for_ever_is_given_up() -> None:
+    """A program that drops it on its way out looks like a full buffer, and the flow must not wait for it."""
+    held, counts, wire, drain = played()
+    hold(held, counts, KEY, b"1", b"2")
+    wire.answer = Sent.BUSY
+    drain.start(KEY, 0.0)
+    now, wake = 0.0, drain.run(0.0)
+    while wake is not None and now < 1.0:
+        now = wake
+        wake = drain.run(now)
+    assert wake is None
+    assert wire.frames == []
+    assert counts.opened == [KEY]
+    assert drain.lost == 2
+
+
 def test_the_watchdog_opens_a_flow_whose_packets_got_lost() -> None:
     held, counts, wire, drain = played()
     hold(held, counts, KEY, b"1", b"2", b"3")
