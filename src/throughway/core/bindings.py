@@ -109,14 +109,17 @@ class HostAtPeer:
         self.credited_at = now
 
     def give_up_unanswered(self, before: float) -> None:
-        """Take back the credits of exchanges that began before this time and were never answered."""
+        """Take back the credits of exchanges that began before this time and were never answered.
+
+        Not those that an SPI of the host has used since: then only the answer was not seen.
+        """
         for exchange in self.exchanges.values():
             if exchange.is_answered or exchange.began_at >= before:
                 continue
             exchange.is_answered = True
-            if self.credits_in > self.owned:
+            if self.credits_in > self.owned and self.credits_out > 0:
                 self.credits_in -= 1
-                self.credits_out = max(0, self.credits_out - 1)
+                self.credits_out -= 1
 
     def see_ike_sa(self, ike_sa: int, *, floated: bool) -> None:
         """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP."""

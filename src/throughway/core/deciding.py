@@ -178,7 +178,8 @@ def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[C
 
 
 def forget_binding(state: PeerState, spi: Spi) -> list[Command]:
-    """Drop the belief and the mapping. The credit that it used up stays used."""
+    """Drop the belief and the mapping. Its owner gets the credit back: the same SPI may come again."""
+    _release(state, state.bindings[spi])
     del state.bindings[spi]
     return [RemoveMapping(key_of(state.peer, spi))]
 
