@@ -14,7 +14,10 @@ from throughway.service.options import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon. Returns the exit code: 0 when it was asked to stop, 1 with a sentence when it cannot run."""
+    """Run the daemon. Returns the exit code: 0 when it was asked to stop, 1 with a sentence when it cannot run.
+
+    After a failure that the log tells of it is 1 too.
+    """
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -30,13 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("throughwayd: needs root to change the router's packet path; run it with sudo", file=sys.stderr)  # noqa: T201
             return 1
         gc.freeze()
-        asyncio.run(Daemon(options).run())
-    except ThroughwayError as error:
+        return 0 if asyncio.run(Daemon(options).run()) else 1
+    except (ThroughwayError, OSError) as error:
         print(f"throughwayd: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 0
-    return 0
 
 
 if __name__ == "__main__":

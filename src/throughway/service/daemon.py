@@ -18,20 +18,16 @@ import structlog
 from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
-from throughway.core.events import (
-    AdoptedFlow,
-    CountersRead,
-    Event,
-    MappingsAdopted,
-    OutsideAddressChanged,
-    TimerExpired,
-)
+from throughway.core.errors import KernelRefused
+from throughway.core.events import CountersRead, Event, MappingsAdopted, OutsideAddressChanged, TimerExpired
 from throughway.core.findings import Level
 from throughway.core.limits import Limits
 from throughway.core.ports import InstalledFlow
+from throughway.core.reasons import Reason
 from throughway.core.tracker import Tracker
+from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
-from throughway.service.gateway import Gateway
+from throughway.service.gateway import AddressChange, Gateway
 from throughway.service.options import Options
 from throughway.service.telling import Teller
 
@@ -55,12 +51,17 @@ class Daemon:
         self._teller: Final = Teller()
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
-        self._failure: Exception | None = None
+        self._has_failed = False
+        self._wake_timer: asyncio.TimerHandle | None = None
         self._pump_timer: asyncio.TimerHandle | None = None
         self._adopted = 0
 
-    async def run(self) -> None:
-        """Carry packets until SIGTERM, SIGINT or `down`. Raises ThroughwayError when it cannot start."""
+    async def run(self) -> bool:
+        """Carry packets until SIGTERM, SIGINT or `down`; return whether one of them was the cause.
+
+        False says that something failed which nobody foresaw: the log has it, and tunnels stay at work.
+        Raises ThroughwayError when it cannot start.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -75,22 +76,24 @@ class Daemon:
                 gateway.carry()
                 self._tell_started()
                 await self._serve(control)
-                gateway.keep = self._keep
-        log.info("gateway.stopped", kept=self._keep)
-        if self._failure is not None:
-            raise self._failure
+                gateway.keep = kept = self._keep or self._has_failed
+        log.info("gateway.stopped", kept=kept)
+        return not self._has_failed
 
     async def _serve(self, control: ControlServer) -> None:
-        with self._listening():
-            async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(control.serve(), name="control"),
-                    tasks.create_task(self._follow_outside(), name="outside"),
-                    tasks.create_task(self._read_counters(), name="counters"),
-                ]
-                await self._stopping.wait()
-                for task in running:
-                    task.cancel()
+        try:
+            with self._listening():
+                async with asyncio.TaskGroup() as tasks:
+                    running = [
+                        tasks.create_task(control.serve(), name="control"),
+                        tasks.create_task(self._gateway.follow(self._on_address), name="interfaces"),
+                        tasks.create_task(self._read_counters(), name="counters"),
+                    ]
+                    await self._stopping.wait()
+                    for task in running:
+                        task.cancel()
+        except* Exception as problems:
+            self._fail("a task ended", problems)
 
     # Packets and time
 
@@ -103,19 +106,29 @@ class Daemon:
         try:
             yield
         finally:
-            for descriptor in self._gateway.plane.filenos():
-                loop.remove_reader(descriptor)
-            if self._pump_timer is not None:
-                self._pump_timer.cancel()
+            loop.set_exception_handler(None)
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        """Let nothing more come in; after this the data plane may be closed."""
+        loop = asyncio.get_running_loop()
+        for descriptor in self._gateway.plane.filenos():
+            loop.remove_reader(descriptor)
+        for timer in (self._pump_timer, self._wake_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _on_loop_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Stop on what nobody caught: a daemon that goes on half alive is worse than one that is restarted."""
         problem = context.get("exception")
-        log.error("daemon.failed", what=str(context.get("message")), exc_info=problem)
-        if isinstance(problem, Exception):
-            self._failure = problem
-        self._keep = True
-        self._stopping.set()
+        self._fail(str(context.get("message")), problem if isinstance(problem, Exception) else None)
+
+    def _fail(self, what: str, problem: Exception | None) -> None:
+        """Stop on what nobody caught: a daemon that goes on half alive is worse than one that is restarted."""
+        log.error("daemon.failed", what=what, exc_info=problem)
+        if not self._has_failed:
+            self._has_failed = True
+            self._stop_listening()
+            self._stopping.set()
 
     def _on_reports(self) -> None:
         now = time.monotonic()
@@ -132,7 +145,7 @@ class Daemon:
         if self._pump_timer is not None:
             self._pump_timer.cancel()
             self._pump_timer = None
-        if wanted is not None:
+        if wanted is not None and not self._has_failed:
             delay = max(0.0, wanted - now)
             self._pump_timer = asyncio.get_running_loop().call_later(delay, self._pump)
 
@@ -140,26 +153,33 @@ class Daemon:
         self._carry_out(self._tracker.handle(event, now))
 
     def _carry_out(self, commands: Iterable[Command]) -> None:
-        plane = self._gateway.plane
         for command in commands:
-            match command:
-                case InstallMapping(key, host):
-                    plane.install(key, (host,))
-                case FanOut(key, hosts):
-                    plane.install(key, hosts)
-                case Reinject(key):
-                    plane.reinject(key)
-                case Refuse(key, reason, cause):
-                    plane.refuse(key, reason)
-                    self._teller.tell(
-                        "tunnel.refused", protocol=key.protocol.name.lower(), peer=str(key.peer), cause=cause
-                    )
-                case RemoveMapping(key):
-                    plane.remove(key)
-                case WakeAt(at):
-                    asyncio.get_running_loop().call_at(at, self._wake)
-                case Record(name, fields):
-                    self._teller.tell(name, **fields)
+            try:
+                self._carry_out_one(command)
+            except KernelRefused as problem:
+                # One tunnel that the kernel has no room for must not end all others.
+                self._teller.tell("command.failed", command=type(command).__name__, problem=str(problem))
+                if isinstance(command, InstallMapping | FanOut):
+                    self._carry_out([Refuse(command.key, Reason.REFUSED, "kernel.refused")])
+
+    def _carry_out_one(self, command: Command) -> None:
+        plane = self._gateway.plane
+        match command:
+            case InstallMapping(key, host):
+                plane.install(key, (host,))
+            case FanOut(key, hosts):
+                plane.install(key, hosts)
+            case Reinject(key):
+                plane.reinject(key)
+            case Refuse(key, reason, cause):
+                plane.refuse(key, reason)
+                self._teller.tell("tunnel.refused", protocol=key.protocol.name.lower(), peer=str(key.peer), cause=cause)
+            case RemoveMapping(key):
+                plane.remove(key)
+            case WakeAt(at):
+                self._wake_timer = asyncio.get_running_loop().call_at(at, self._wake)
+            case Record(name, fields):
+                self._teller.tell(name, **fields)
 
     def _wake(self) -> None:
         self._handle(TimerExpired(), time.monotonic())
@@ -172,6 +192,7 @@ class Daemon:
             async for flows in self._flows_in_slices():
                 self._handle(CountersRead(tuple(flow.count for flow in flows)), time.monotonic())
                 self._pump()
+            self._teller.tell_kept_back()
             spent = time.monotonic() - began
             await asyncio.sleep(max(self._limits.counters_every_s, spent * COUNTERS_REST))
 
@@ -185,18 +206,17 @@ class Daemon:
     # Restart, and the world changing
 
     def _adopt(self) -> None:
-        flows = tuple(
-            AdoptedFlow(flow.count.key, flow.hosts, flow.count) for flow in self._gateway.plane.adopted_flows()
-        )
+        adoption = self._gateway.plane.adoption
+        if adoption.outcome is Outcome.DISCARDED:
+            log.warning("mappings.discarded", why=adoption.detail)
+        flows = self._gateway.plane.adopted_flows()
         self._adopted = len(flows)
         if flows:
             log.info("mappings.adopted", count=len(flows))
             self._handle(MappingsAdopted(flows), time.monotonic())
 
-    async def _follow_outside(self) -> None:
-        """Translate to whatever address the outside interface has."""
-        async for change in self._gateway.outside_changes():
-            self._handle(OutsideAddressChanged(change.old, change.new), time.monotonic())
+    def _on_address(self, change: AddressChange) -> None:
+        self._handle(OutsideAddressChanged(change.old, change.new), time.monotonic())
 
     def _tell_started(self) -> None:
         address = self._gateway.outside_address
@@ -215,13 +235,14 @@ class Daemon:
 
     async def _answer_status(self, params: Params) -> Status:
         StatusQuery.from_json(params)
-        self._gateway.judge_foreign_rules()
+        await self._gateway.judge_foreign_rules()
+        tracked = await self._gateway.tracked_flows()
         return state.status(
             self._options,
             self._gateway,
             uptime_s=time.monotonic() - self._started_at,
             mappings=self._tracker.mapping_count,
-            session_count=len(await self._sessions()),
+            session_count=sessions.count(self._tracker, tracked),
             adopted=self._adopted,
         )
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Self
@@ -15,7 +14,6 @@ from throughway.core.errors import KernelRefused, SettingsRejected
 from throughway.core.findings import Finding
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.core.ports import Interface
 from throughway.dataplane import conntrack, links
 from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
@@ -26,6 +24,7 @@ from throughway.service.alone import alone_in_namespace
 from throughway.service.following import Following
 from throughway.service.noted import NotedSettings
 from throughway.service.options import Options
+from throughway.service.places import Places
 from throughway.service.watching import Watch, Watched
 
 log = structlog.get_logger()
@@ -53,11 +52,7 @@ class Gateway:
         """Whether the end leaves rules, programs and mappings at work. A start that fails leaves what it found."""
         self._options: Final = options
         self._nft: Final = nft
-        self._outside: Link | None = outside
-        self._insides: dict[str, Link] = {link.interface.name: link for link in insides}
-        self._attached: tuple[Interface, ...] = ()
-        """The outside interface first."""
-        self._problem = ""
+        self._places: Final = Places(plane, outside, insides)
         self._is_laid = False
         self._settings: Final = NotedSettings(options.restore_file)
         self._marks: Final = Marks()
@@ -95,8 +90,7 @@ class Gateway:
         self._is_laid = True
         if enabled := self._settings.enable():
             log.info("settings.enabled", names=",".join(enabled))
-        self.plane.set_outside_address(self.outside_address)
-        self._attach()
+        self._places.attach()
         self.findings = self._look_for_findings()
 
     def _close(self) -> None:
@@ -119,7 +113,7 @@ class Gateway:
     @property
     def outside_address(self) -> IPv4Address | None:
         """The address that is translated to, or None while there is none."""
-        return self._outside.address if self._outside else None
+        return self._places.outside_address
 
     async def judge_foreign_rules(self) -> None:
         """Look for rules of others that drop what we carry, and for what else stands in the way."""
@@ -133,67 +127,19 @@ class Gateway:
             log.warning("firewall.unreadable", problem=str(problem))
             return self.findings
         inside, outside = self._options.inside, self._options.outside
-        return tuple(
-            foreign.findings_for(rules, self._marks, inside, outside, outside_address=self.outside_address)
-        )
+        return tuple(foreign.findings_for(rules, self._marks, inside, outside, outside_address=self.outside_address))
 
     async def follow(self, on_address: Callable[[AddressChange], None]) -> None:
         """Keep to the interfaces as they come and go, and to the outside address, until cancelled."""
 
         def act(now: dict[str, Link | None]) -> bool:
             before = self.outside_address
-            is_done = self._bring_to(now)
+            is_done = self._places.bring_to(now)
             if self.outside_address != before:
                 on_address(AddressChange(before, self.outside_address))
             return is_done
 
         await Following((self._options.outside, *self._options.inside), act).run()
-
-    def _bring_to(self, now: dict[str, Link | None]) -> bool:
-        """Translate to the address that the outside has now, and attach to what was made anew; tell if that is done."""
-        outside = now[self._options.outside]
-        was_gone = self._outside is None
-        if outside is None and not was_gone:
-            log.warning("outside.gone", interface=self._options.outside)
-        self._outside = outside
-        before, self._insides = self._insides, {name: link for name in self._options.inside if (link := now[name])}
-        for name in sorted(before.keys() - self._insides.keys()):
-            log.warning("inside.gone", interface=name)
-        is_done = outside is None or self._is_attached() or self._try_to_attach()
-        self.plane.set_outside_address(self.outside_address)
-        return is_done
-
-    def _is_attached(self) -> bool:
-        return self._attached == self._wanted()
-
-    def _wanted(self) -> tuple[Interface, ...]:
-        links_now = (self._outside, *self._insides.values())
-        return tuple(link.interface for link in links_now if link)
-
-    def _attach(self) -> None:
-        outside, *insides = wanted = self._wanted()
-        self.plane.attach(outside, insides)
-        self._attached = wanted
-
-    def _try_to_attach(self) -> bool:
-        """Attach to the interfaces as they are. One may vanish meanwhile, and then the next look tells."""
-        old = self._attached
-        try:
-            self._attach()
-        except KernelRefused as problem:
-            if str(problem) != self._problem:
-                log.warning("interfaces.not_attached", problem=str(problem))
-            self._problem = str(problem)
-            return False
-        self._problem = ""
-        for interface in self._attached:
-            if interface not in old:
-                side = "outside" if interface.name == self._options.outside else "inside"
-                if side == "outside":
-                    log.info("outside.returned", interface=interface.name, index=interface.index)
-                else:
-                    log.info("inside.returned", interface=interface.name, index=interface.index)
-        return True
 
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""

@@ -41,6 +41,11 @@ def sessions(
     return rows
 
 
+def count(tracker: Tracker, tracked: Iterable[Watched]) -> int:
+    """Count the rows that `sessions` would list, without the data plane's counters."""
+    return sum(1 for _ in tracker.tunnels()) + sum(1 for _ in tracked)
+
+
 def page(rows: list[Session], query: SessionsQuery) -> SessionPage:
     """Cut one page out of the rows, after the row whose ID is the cursor; a row that is gone ends nothing."""
     start = 0
@@ -58,7 +63,9 @@ def _esp_session(tunnels: EspTunnels, flows: Mapping[FlowKey, InstalledFlow], no
     sent = [flows[key].count for key in to_peer if key in flows]
     received = [flows[key].count for key in to_inside if key in flows]
     created = [flows[key].created_at for key in to_peer + to_inside if key in flows]
-    last = max([count.last_packet_at for count in sent + received], default=tunnels.first_at)
+    began_at = min([tunnels.first_at, *created])
+    # The kernel's time of a packet is that of its last clock tick, which may be before the mapping was made.
+    last_at = max([began_at, *(count.last_packet_at for count in sent + received)])
     return Session(
         id=f"esp-{_name(tunnels.host)}-{tunnels.peer}",
         device=_name(tunnels.host),
@@ -72,8 +79,8 @@ def _esp_session(tunnels: EspTunnels, flows: Mapping[FlowKey, InstalledFlow], no
         bytes_to_peer=_bytes(sent),
         packets_to_inside=_packets(received),
         bytes_to_inside=_bytes(received),
-        age_s=max(0.0, now - min([tunnels.first_at, *created])),
-        idle_s=max(0.0, now - last),
+        age_s=max(0.0, now - began_at),
+        idle_s=max(0.0, now - last_at),
         carried_by=CarriedBy.BPF,
     )
 

@@ -32,13 +32,23 @@ class Teller:
     def tell(self, name: str, **fields: object) -> None:
         """Write one event, or count it as kept back."""
         now = self._clock()
-        period = self._periods.get(name)
-        if period is None or now - period.began_at >= PERIOD_S:
-            if period is not None and period.kept_back:
-                log.info("events.kept_back", name=name, count=period.kept_back)
-            period = self._periods[name] = _Period(began_at=now)
+        self._end_period(name, now)
+        period = self._periods.setdefault(name, _Period(began_at=now))
         if period.told < BURST:
             period.told += 1
             log.info(name, **fields)
         else:
             period.kept_back += 1
+
+    def tell_kept_back(self) -> None:
+        """Tell what was kept back in periods that are over. Without this it waits for the next event of the name."""
+        now = self._clock()
+        for name in list(self._periods):
+            self._end_period(name, now)
+
+    def _end_period(self, name: str, now: float) -> None:
+        period = self._periods.get(name)
+        if period is not None and now - period.began_at >= PERIOD_S:
+            del self._periods[name]
+            if period.kept_back:
+                log.info("events.kept_back", name=name, count=period.kept_back)

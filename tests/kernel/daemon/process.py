@@ -1,0 +1,92 @@
+"""The daemon as a process of its own, and what it says."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.kernel.bpf_plane.net import Network
+from tests.kernel.daemon.net import LIMIT_S, wait_for
+from throughway.control.client import ControlClient
+from throughway.control.schema import Session, Status
+
+SOURCE = Path(__file__).parents[3] / "src"
+INSIDES = ("--inside", "in0", "--inside", "in1")
+BOTH = (*INSIDES, "--outside", "out0")
+
+
+@dataclass
+class Daemon:
+    """One `python -m throughway.service` in the router's namespace, started at most once."""
+
+    net: Network
+    log: Path
+    gateway: str = "default"
+    source: Path = SOURCE
+    process: subprocess.Popen[bytes] | None = None
+
+    def run(self, *options: str, before: tuple[str, ...] = (), user: int | None = None) -> None:
+        """Start it. `before` is a command that it is started by, such as one that changes its mounts."""
+        command = ["nsenter", f"--net=/run/netns/{self.net.router}", *before]
+        if user is not None:
+            command += ["setpriv", f"--reuid={user}", "--clear-groups", "--no-new-privs"]
+        command += [sys.executable, "-P", "-m", "throughway.service", "--gateway", self.gateway, *options]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(self.source), "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+
+    def up(self, *options: str) -> "Daemon":
+        """Start it, and wait until it says that it carries packets."""
+        self.run(*(options or BOTH))
+        assert self.process is not None
+        process = self.process
+        wait_for("the daemon starts", lambda: self.says("gateway.started") or process.poll() is not None)
+        assert process.poll() is None, self.said()
+        return self
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def says(self, words: str) -> bool:
+        return words in self.said()
+
+    def lines(self, name: str) -> list[str]:
+        """Return the lines of one event."""
+        return [line for line in self.said().splitlines() if f"] {name} " in f"{line} "]
+
+    def status(self) -> Status:
+        with ControlClient.of_gateway(self.gateway) as client:
+            return client.status()
+
+    def sessions(self, protocol: str = "esp") -> dict[str, Session]:
+        """Return the rows of one protocol, by device."""
+        with ControlClient.of_gateway(self.gateway) as client:
+            return {row.device: row for row in client.sessions() if row.protocol == protocol}
+
+    def down(self, *, keep: bool = False) -> int:
+        """Stop it over its socket, and return its exit code."""
+        with ControlClient.of_gateway(self.gateway) as client:
+            client.down(keep=keep)
+        return self.wait()
+
+    def terminate(self) -> int:
+        """Stop it as a system would, and return its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it so that it can undo nothing. It does not harm when it has ended."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(LIMIT_S)
+
+    def wait(self) -> int:
+        assert self.process is not None
+        return self.process.wait(LIMIT_S)
