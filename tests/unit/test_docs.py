@@ -1,6 +1,5 @@
 """The documents say what is there: commands, reasons, limits, log events, decision records, links."""
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import fields
@@ -22,9 +21,6 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 
 COMMAND = re.compile(r"(?:^|[ `/])throughway((?: [a-z]+)+)((?: (?:--?[a-z-]+|[A-Za-z0-9._-]+))*)")
 """`throughway`, the words of the command, and what follows up to the end of the code."""
-
-LOGGED_BY = {"debug", "info", "warning", "error", "exception", "tell", "Record", "_record"}
-"""The calls whose first argument is the name of a log event."""
 
 
 def code_in(page: Path) -> Iterator[str]:
@@ -101,23 +97,6 @@ def test_every_limit_is_listed_with_its_default() -> None:
     for name, text in rows.items():
         number, _, unit = text.replace(",", "").partition(" ")
         assert float(number) * {"": 1, "MiB": 1 << 20}[unit] == getattr(Limits(), name), name
-
-
-def log_events() -> set[str]:
-    """Collect the names of log events from the source: dotted names that begin a call which logs."""
-    return {
-        argument.value
-        for file in (ROOT / "src" / "throughway").rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and node.args
-        if getattr(node.func, "attr", getattr(node.func, "id", "")) in LOGGED_BY
-        if isinstance(argument := node.args[0], ast.Constant) and isinstance(argument.value, str)
-        if re.fullmatch(r"[a-z_]+(\.[a-z_-]+)+", argument.value)
-    }
-
-
-def test_every_log_event_is_listed() -> None:
-    assert first_cells("log-events.md") == log_events()
 
 
 def test_every_decision_record_is_linked_and_numbered_once() -> None:

@@ -57,13 +57,13 @@ class Daemon:
         self._adopted = 0
 
     async def run(self) -> bool:
-        """Carry packets until SIGTERM, SIGINT or `down`; return whether one of them was the cause.
+        """Carry packets until a signal (TERM, INT, HUP) or `down`; return whether one of them was the cause.
 
         False says that something failed which nobody foresaw: the log has it, and tunnels stay at work.
         Raises ThroughwayError when it cannot start.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
         control = ControlServer(
             self._options.socket,

@@ -1,6 +1,7 @@
 """The daemon as a process of its own, and what it says."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -75,10 +76,10 @@ class Daemon:
             client.down(keep=keep)
         return self.wait()
 
-    def terminate(self) -> int:
-        """Stop it as a system would, and return its exit code."""
+    def terminate(self, number: int = signal.SIGTERM) -> int:
+        """Stop it as a system would, or a terminal, and return its exit code."""
         assert self.process is not None
-        self.process.terminate()
+        self.process.send_signal(number)
         return self.wait()
 
     def kill(self) -> None:

@@ -1,5 +1,6 @@
 """What a stop takes away, what `--keep` and a kill leave at work, and how the next daemon goes on."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def known(daemon: Daemon) -> dict[str, tuple[object, ...]]:
     }
 
 
-@pytest.mark.parametrize(("way", "mode"), [("SIGTERM", "tcx"), ("down", "clsact")])
+@pytest.mark.parametrize(("way", "mode"), [("SIGTERM", "tcx"), ("SIGHUP", "tcx"), ("down", "clsact")])
 def test_stop_takes_everything_away(
     way: str, mode: str, daemon: Daemon, net: Network, ends: Ends, run_folder: Path
 ) -> None:
@@ -68,7 +69,7 @@ def test_stop_takes_everything_away(
     assert programs(net) > 0
     assert len(pins(net)) == 1
     carry_two(ends)
-    assert (daemon.terminate() if way == "SIGTERM" else daemon.down()) == 0
+    assert (daemon.down() if way == "down" else daemon.terminate(signal.Signals[way])) == 0
     assert_nothing_left(net, run_folder)
     assert "kept=False" in daemon.lines("gateway.stopped")[0]
 
