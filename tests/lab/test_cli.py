@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from throughway.lab.cli import app
 from throughway.lab.leftovers import labs_here
-from throughway.lab.testbed import ROOT, is_alive
 from throughway.lab.scenarios import LIVE, SCENARIOS
+from throughway.lab.testbed import ROOT, is_alive
 
 
 def left_behind(before: list[str]) -> list[str]:
