@@ -67,7 +67,8 @@ class Drain:
             if not self._budget:
                 return now
             self._budget -= 1
-            if self._send(frame) is Sent.BUSY:
+            # Nothing holds a packet that was held, so where it was dropped the interface is full.
+            if self._send(frame) in (Sent.BUSY, Sent.DROPPED):
                 return now + _RETRY_S
             self._held.pop(key, now)
         return self._wait_or_finish(key, now)
