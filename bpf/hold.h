@@ -44,6 +44,8 @@ static __noinline int punt_describe(struct punt *record, const struct packet *p,
 	record->link_header_size = p->config->link_header_size;
 	record->at_ns = bpf_ktime_get_ns();
 	record->key = *key;
+	record->fragment = (struct fragment_key){};
+	record->zero32 = 0;
 	return 0;
 }
 
@@ -60,7 +62,8 @@ static __always_inline long punt_fill(struct punt *record, const struct packet *
 }
 
 /* Put the whole frame into the ring, but not to be read yet. NULL when there is no room. */
-static __always_inline struct punt *punt_reserve(const struct packet *p, const struct flow_key *key)
+static __always_inline struct punt *punt_reserve(const struct packet *p, const struct flow_key *key,
+		enum punt_kind kind)
 {
 	__u32 size = p->skb->len;
 	struct punt *record;
@@ -81,7 +84,7 @@ static __always_inline struct punt *punt_reserve(const struct packet *p, const s
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 		return NULL;
 	}
-	punt_describe(record, p, key, PUNT_HELD);
+	punt_describe(record, p, key, kind);
 	return record;
 }
 
@@ -101,10 +104,13 @@ static __always_inline void punt_copy(const struct packet *p, const struct flow_
 	bpf_ringbuf_submit(record, 0);
 }
 
-/* From now on the peer may make us ask for unknown flows. */
-static __always_inline void peer_becomes_known(const struct packet *p, __be32 peer)
+/* From now on the peer may make us ask for unknown flows. `host` is 0 for the router. */
+static __always_inline void peer_becomes_known(const struct packet *p, __be32 peer, __be32 host)
 {
-	budget_of(&peers, peer, p->config->punts_per_peer, bpf_ktime_get_coarse_ns());
+	struct budget *known = budget_of(&peers, peer, p->config->punts_per_peer, bpf_ktime_get_coarse_ns());
+
+	if (known && host && !known->by_host)
+		known->by_host = 1;
 }
 
 /* Whether whoever sends this flow may ask for one more now: the peer if it comes from outside, else the
@@ -189,7 +195,7 @@ static __always_inline int hold_in(const struct packet *p, const struct flow_key
 {
 	/* Seen without the lock: it only saves a flood the copying, place_take() decides. */
 	int is_full = !is_over && held_of(entry) >= HELD_PER_FLOW_MAX;
-	struct punt *record = is_full ? NULL : punt_reserve(p, key);
+	struct punt *record = is_full ? NULL : punt_reserve(p, key, PUNT_HELD);
 	int had_room = record != NULL;
 
 	switch (place_take(entry, is_over, record)) {

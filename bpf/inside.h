@@ -10,8 +10,14 @@ int inside_ingress(struct __sk_buff *skb)
 {
 	struct packet p;
 
-	if (packet_open(&p, skb, 0))
+	if (!packet_open(&p, skb, 0))
+		return PASS;
+	if (p.protocol == IPPROTO_UDP)
 		ike_observe(&p, TO_PEER, p.source);
+	else if (p.protocol == IPPROTO_L2TP)
+		control_observe(&p, TO_PEER, p.source);
+	else if (p.protocol == IPPROTO_AH)
+		ah_observe(&p);
 	return PASS;
 }
 
@@ -19,13 +25,15 @@ int inside_ingress(struct __sk_buff *skb)
  * came to. Where the stack itself cut a held packet into fragments, the first one counts, and the others
  * have no name, because their first one was never seen outside.
  */
-static __always_inline void held_esp_leaves(struct packet *p)
+static __always_inline void held_packet_leaves(struct packet *p)
 {
+	__be32 host = p->destination;
 	struct flow_key key;
 
 	p->destination = p->config->outside_address;
-	if (!esp_flow(p, TO_INSIDE, &key))
+	if (!flow_name(p, TO_INSIDE, &key))
 		held_packet_passed(&key);
+	p->destination = host;
 }
 
 SEC("tc")
@@ -35,10 +43,12 @@ int inside_egress(struct __sk_buff *skb)
 
 	if (!packet_open(&p, skb, 0))
 		return PASS;
-	if (p.protocol == IPPROTO_ESP && is_reinjected(&p))
-		held_esp_leaves(&p);
-	else
+	if (is_reinjected(&p) && is_ours(&p))
+		held_packet_leaves(&p);
+	if (p.protocol == IPPROTO_UDP)
 		ike_observe(&p, TO_INSIDE, p.destination);
+	else if (p.protocol == IPPROTO_L2TP)
+		control_observe(&p, TO_INSIDE, p.destination);
 	return PASS;
 }
 

@@ -2,8 +2,8 @@
 /* The names of things: keys and values of the maps, and the records of the rings.
  *
  * All of it is shared with src/throughway/dataplane/abi.py, which a test holds equal to the BTF of
- * the built object. Addresses, SPIs on the wire and ports are in network order unless the name ends
- * in _host; the discriminator is a number in host order.
+ * the built object. Addresses, SPIs on the wire and ports are in network order; the discriminator is a
+ * number in host order.
  *
  * A flow is one direction of one tunnel:
  *
@@ -16,6 +16,16 @@
  *
  * Towards the inside the host is what is looked for, and 0 in the key. Towards the peer it is part of
  * the key, so that no host can touch another one's flow.
+ *
+ * What tells two tunnels of a protocol apart, as src/throughway/core/discriminators.py has it:
+ *
+ *   protocol            discriminator                             where it is
+ *   ESP           50    SPI                                       RFC 4303 section 2.1
+ *   GRE           47    version 0 with a key: 1 << 32 | key       RFC 2890 section 2.1
+ *                       version 0 without a key: 0                RFC 2784 section 2.1
+ *   L2TPv3       115    data: session ID                          RFC 3931 section 4.1.1.1
+ *                       control: 1 << 32 | connection ID          RFC 3931 sections 3.2.1, 4.1.1.2
+ *   any other           0                                         there is none to be found
  */
 #ifndef THROUGHWAY_KEYS_H
 #define THROUGHWAY_KEYS_H
@@ -23,7 +33,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 #define FAN_OUT_MAX 16
 #define HELD_PER_FLOW_MAX 64
 
@@ -88,19 +98,32 @@ struct pending {
 	__u64 until_ns;   /* REFUSED: asked about again after this */
 };
 
-/* The owner of an SPI towards a peer, for ICMP errors that quote our translated packets. */
+/* The owner of a flow towards a peer, for ICMP errors that quote our translated packets. */
 struct sender_key {
 	__be32 peer;
 	__u32 protocol;
 	__u64 discriminator;
 };
 
-/* Later fragments carry no SPI. They belong to the flow of their first one, which is remembered by what
- * all fragments of a packet share (RFC 791 section 3.2). The flow and not the host is remembered: it may
- * be fanned out, or still be undecided. An IP ID comes again after 65,536 packets, so an old entry says
- * nothing.
+/* Later fragments carry no discriminator. They belong to the flow of their first one, which is remembered
+ * by what all fragments of a packet share (RFC 791 section 3.2). The flow and not the host is remembered:
+ * it may be fanned out, or still be undecided.
+ *
+ *   (absent) --first fragment------------------------------> KNOWN, or PASSES if it is none of our business
+ *       \--later fragment, held--> AWAITED --first fragment---^ the daemon is told to put back what it holds
+ *
+ * An IP ID comes again after 65,536 packets, so an entry ends: FRAGMENT_FRESH_NS after the first fragment,
+ * or FRAGMENT_REUSED_NS after the packet is complete. From then on a later fragment is held like one whose
+ * first was never seen.
  */
 #define FRAGMENT_FRESH_NS 30000000000ull
+#define FRAGMENT_REUSED_NS 1000000000ull
+
+enum fragment_state {
+	FRAGMENT_AWAITED = 0,
+	FRAGMENT_KNOWN = 1,
+	FRAGMENT_PASSES = 2,
+};
 
 struct fragment_key {
 	__be32 source;
@@ -112,15 +135,19 @@ struct fragment_key {
 
 struct fragment {
 	struct flow_key key;
-	__u64 at_ns;
+	__u64 until_ns;
+	__u32 seen;  /* bytes of payload in the fragments that came */
+	__u32 total; /* bytes of payload of the whole packet, once its last fragment told them */
+	enum fragment_state state;
+	__u32 zero32;
 };
 
-/* A token bucket. For peers it also says that some host has spoken to this one. LRU maps take no
+/* A token bucket. For peers it also says that somebody here has spoken to this one. LRU maps take no
  * lock; a lost race costs a token more or less.
  */
 struct budget {
 	__u32 tokens;
-	__u32 zero32;
+	__u32 by_host; /* of a peer: a host has spoken to it, and not the router alone */
 	__u64 refilled_ns;
 };
 
@@ -135,15 +162,18 @@ struct config {
 	__u32 mark_reinjected;
 	__u32 punts_per_peer;   /* a second; also the burst */
 	__u32 punts_per_host;
-	__u32 ike_per_address;
+	__u32 ike_per_address;  /* observed messages: IKE and all others */
+	__u32 fragments_per_address;
 };
 
 /* The record of the ring `punts`. Two sizes of reservation; `size` is how much of `frame` is filled.
  * The frame begins with the link header, so that it can be put back as it was.
  */
 enum punt_kind {
-	PUNT_HELD = 0, /* the packet waits in the daemon's hands */
-	PUNT_COPY = 1, /* the router's own packet, which went on */
+	PUNT_HELD = 0,           /* the packet waits in the daemon's hands */
+	PUNT_COPY = 1,           /* the router's own packet, which went on */
+	PUNT_FRAGMENT = 2,       /* a later fragment waits for its first one */
+	PUNT_FIRST_FRAGMENT = 3, /* that first one has come; there is no frame */
 };
 
 struct punt {
@@ -152,26 +182,51 @@ struct punt {
 	__u32 size;
 	__u32 link_header_size;
 	__u64 at_ns;
-	struct flow_key key;
+	struct flow_key key;          /* of a later fragment only direction, protocol and addresses */
+	struct fragment_key fragment; /* of the last two kinds, else 0 */
+	__u32 zero32;
 	/* followed by __u8 frame[] */
 };
 
 #define FRAME_SMALL 1664 /* an Ethernet frame of 1,500 bytes with room for tags */
 #define FRAME_LARGE 9216
 
-/* The record of the ring `observed`: the head of an IKE message that passed. */
-#define IKE_HEADER_SIZE 28
+/* The record of the ring `observed`: something that is evidence, and that passed us or was refused. */
+enum observed_kind {
+	OBSERVED_IKE = 0,      /* the header of an IKE message */
+	OBSERVED_CONTROL = 1,  /* the head of an L2TPv3 control message, behind the session ID of 0 */
+	OBSERVED_AH = 2,       /* a host sends AH, which the packet filter refuses */
+	OBSERVED_DISOWNED = 3, /* a host says by ICMP that it cannot take a packet of this flow */
+};
 
-struct ike_observed {
+#define IKE_HEADER_SIZE 28
+#define CONTROL_MESSAGE_MAX 512
+
+struct observed {
+	enum observed_kind kind;
 	__be32 host; /* 0 for the router */
 	__be32 peer;
-	__u8 direction;
-	__u8 floated; /* UDP 4500, behind the non-ESP marker */
-	__u16 size;   /* of the IKE message as the UDP length tells */
-	__u32 zero32;
+	__u16 size;   /* of the message as it was on the wire, this fragment of it */
+	__u16 filled; /* bytes of it that follow */
+	__u64 discriminator; /* DISOWNED: of the flow towards the inside */
 	__u64 at_ns;
-	__u8 header[IKE_HEADER_SIZE];
-	__u32 zero32b;
+	__u8 protocol;
+	__u8 direction;
+	__u8 floated; /* IKE: UDP 4500, behind the non-ESP marker */
+	__u8 code;    /* DISOWNED: of ICMP destination unreachable */
+	__u32 zero32;
+	/* followed by __u8 message[] */
+};
+
+/* What was observed of one flow and need not be said again for REPORT_AGAIN_NS. The value is when it was. */
+#define REPORT_AGAIN_NS 1000000000ull
+
+struct report_key {
+	__be32 host;
+	__be32 peer;
+	__u64 discriminator;
+	enum observed_kind kind;
+	__u32 protocol;
 };
 
 /* What the daemon asks of the program `control`, by BPF_PROG_TEST_RUN: the data is this struct behind

@@ -3,7 +3,7 @@
 #ifndef THROUGHWAY_OUTSIDE_EGRESS_H
 #define THROUGHWAY_OUTSIDE_EGRESS_H
 
-#include "observe.h"
+#include "icmp.h"
 
 /* Send the packet with our address instead of the host's. Nobody outside has use for our marks. */
 static __always_inline int send_to_peer(struct packet *p, const struct flow_key *key,
@@ -19,10 +19,20 @@ static __always_inline int send_to_peer(struct packet *p, const struct flow_key 
 	return PASS;
 }
 
-/* ESP of a host to its peer. It leaves with our address or not at all: an inside address on the wire
+/* What is not ours to translate passes as it is. A packet that was forwarded and has another source than ours is
+ * counted: nobody translated it. That is right for a public network behind this router, and wrong for all others.
+ */
+static __always_inline int leave(struct packet *p)
+{
+	if (p->skb->ingress_ifindex && p->source != p->config->outside_address)
+		count(REASON_UNTRANSLATED);
+	return PASS;
+}
+
+/* A packet of a host to its peer. It leaves with our address or not at all: an inside address on the wire
  * would tell strangers of the host and bring no answer.
  */
-static __always_inline int esp_to_peer(struct packet *p)
+static __always_inline int flow_to_peer(struct packet *p)
 {
 	int was_held = is_reinjected(p);
 	struct mapping *mapping;
@@ -31,15 +41,24 @@ static __always_inline int esp_to_peer(struct packet *p)
 
 	if (!p->config->outside_address)
 		return drop(REASON_NO_OUTSIDE_ADDRESS);
-	verdict = esp_flow(p, TO_PEER, &key);
+	verdict = flow_name(p, TO_PEER, &key);
+	if (verdict == NAME_OF_FIRST) {
+		peer_becomes_known(p, key.peer, key.host);
+		verdict = fragment_hold(p, &key);
+		if (verdict != HOLD_OPEN)
+			return verdict;
+		verdict = flow_name(p, TO_PEER, &key);
+	}
+	if (verdict == NAME_NOT_OURS)
+		return leave(p);
 	if (verdict)
-		return drop(verdict);
+		return drop(verdict > 0 ? verdict : REASON_FRAGMENT_BEFORE_FIRST);
 	mapping = bpf_map_lookup_elem(&mappings, &key);
 	if (!mapping && was_held)
 		return drop(REASON_NO_CANDIDATE);
-	fragment_remember(p, &key);
+	fragment_came(p, &key, FRAGMENT_KNOWN, was_held);
 	if (!mapping || !(was_held || (mapping->flags & MAPPING_ACTIVE))) {
-		peer_becomes_known(p, key.peer);
+		peer_becomes_known(p, key.peer, key.host);
 		verdict = hold(p, &key);
 		if (verdict != HOLD_OPEN)
 			return verdict;
@@ -50,17 +69,23 @@ static __always_inline int esp_to_peer(struct packet *p)
 	return send_to_peer(p, &key, mapping, was_held);
 }
 
-/* The router's own ESP goes its way. The daemon learns of each new SPI by a copy, so that the router is a
- * candidate for what the peer sends back.
+/* What the router sends itself goes its way. The daemon learns of each new flow by a copy, so that the router is
+ * a candidate for what the peer sends back. PPTP's GRE has our address from masquerade, and is not the router's.
  */
-static __always_inline int esp_of_router(struct packet *p)
+static __always_inline int flow_of_router(struct packet *p)
 {
 	struct mapping *mapping;
 	struct flow_key key;
 
-	count(REASON_ROUTER_OWN);
-	if (esp_flow(p, TO_PEER, &key))
+	int verdict = flow_name(p, TO_PEER, &key);
+
+	if (verdict == NAME_NOT_OURS)
 		return PASS;
+	count(REASON_ROUTER_OWN);
+	if (verdict)
+		return PASS;
+	if (p->protocol == IPPROTO_L2TP)
+		control_observe(p, TO_PEER, 0);
 	key.host = 0; /* also the router's name as a sender that pays for its questions */
 	mapping = bpf_map_lookup_elem(&mappings, &key);
 	if (mapping) {
@@ -68,7 +93,7 @@ static __always_inline int esp_of_router(struct packet *p)
 		return PASS;
 	}
 	if (may_ask(p, &key)) {
-		peer_becomes_known(p, key.peer);
+		peer_becomes_known(p, key.peer, 0);
 		punt_copy(p, &key);
 	}
 	return PASS;
@@ -79,21 +104,30 @@ int outside_egress(struct __sk_buff *skb)
 {
 	__be32 ours;
 	struct packet p;
+	int is_from_us;
 
 	if (!packet_open(&p, skb, 1))
 		return PASS;
 	ours = p.config->outside_address;
+	is_from_us = ours && p.source == ours;
 	/* A held packet from outside comes back: it is turned round to go its way in. */
-	if (ours && p.destination == ours && is_reinjected(&p))
+	if (ours && p.destination == ours && is_reinjected(&p)) {
+		if (is_returned(&p))
+			mark_set(&p, 0);
 		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
-	if (p.protocol == IPPROTO_ESP)
-		return ours && p.source == ours ? esp_of_router(&p) : esp_to_peer(&p);
+	}
+	if (is_returned(&p))
+		mark_set(&p, 0);
+	if (is_ours(&p))
+		return is_from_us ? flow_of_router(&p) : flow_to_peer(&p);
+	if (p.protocol == IPPROTO_ICMP && icmp_error_to_peer(&p) == TC_ACT_SHOT)
+		return TC_ACT_SHOT;
 	/* What a socket of the router sends is the router's. A host's packet has our source here too, from
 	 * masquerade, but no socket.
 	 */
-	if (ours && p.source == ours && skb->sk)
+	if (is_from_us && skb->sk && p.protocol == IPPROTO_UDP)
 		ike_observe(&p, TO_PEER, 0);
-	return PASS;
+	return leave(&p);
 }
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef THROUGHWAY_OUTSIDE_INGRESS_H
 #define THROUGHWAY_OUTSIDE_INGRESS_H
 
-#include "hold.h"
+#include "icmp.h"
 
 /* Give the packet to the router's own stack, as it came. It passes no inside interface, so this is where
  * it counts as back if it was held.
@@ -75,26 +75,85 @@ static __always_inline int deliver(struct packet *p, const struct flow_key *key,
 	return deliver_to_host(p, mapping->host, was_held);
 }
 
-/* ESP to the inside: find the host that owns this SPI.
+/* Let a packet of one of our protocols pass that is none of our business, and its fragments with it. Of a stranger
+ * nothing is remembered: all that it sends passes.
+ */
+static __always_inline int leave_to_stack(struct packet *p, const struct flow_key *key, int was_held)
+{
+	struct budget *known;
+
+	if (p->more_fragments || p->fragment_offset) {
+		known = bpf_map_lookup_elem(&peers, &key->peer);
+		if (known && known->by_host)
+			fragment_came(p, key, FRAGMENT_PASSES, was_held);
+	}
+	mark_set(p, 0);
+	return PASS;
+}
+
+/* Whether a packet of an unknown flow is for the router's own stack, which may have a tunnel of its own there and
+ * else answers that it does not know the protocol (RFC 1122 section 3.2.2.1). ESP is never asked about this: it
+ * says nothing to whom it is not for, and a stranger's gets no answer.
+ */
+static __noinline int is_for_stack(const struct flow_key *key)
+{
+	struct budget *known = bpf_map_lookup_elem(&peers, &key->peer);
+	struct flow_key own = *key;
+
+	if (!known || !known->by_host)
+		return 1;
+	own.direction = TO_PEER;
+	return bpf_map_lookup_elem(&mappings, &own) != NULL;
+}
+
+/* A later fragment came before its first one. It waits, if the first one may be for somebody inside. HOLD_OPEN
+ * when that one has come meanwhile.
+ */
+static __always_inline int later_to_inside(struct packet *p, struct flow_key *key)
+{
+	struct budget *known = bpf_map_lookup_elem(&peers, &key->peer);
+
+	if (p->protocol == IPPROTO_ESP && !known)
+		return drop(REASON_NO_CANDIDATE);
+	if (p->protocol != IPPROTO_ESP && (!known || !known->by_host))
+		return PASS;
+	return fragment_hold(p, key);
+}
+
+/* Our protocols to the inside: find the host that owns this flow.
  *
  * A miss is not an error: the first packet of a new SA always misses and goes to the daemon, which
  * decides, installs the mapping and puts the packet back. But only peers that somebody here has spoken to
  * are worth a question; all others get nothing in.
  */
-static __always_inline int esp_to_inside(struct packet *p)
+static __always_inline int flow_to_inside(struct packet *p)
 {
 	int was_held = is_reinjected(p);
 	struct mapping *mapping;
 	struct flow_key key;
 	int verdict;
 
-	verdict = esp_flow(p, TO_INSIDE, &key);
+	verdict = flow_name(p, TO_INSIDE, &key);
+	if (verdict == NAME_OF_FIRST) {
+		verdict = later_to_inside(p, &key);
+		if (verdict != HOLD_OPEN)
+			return verdict;
+		verdict = flow_name(p, TO_INSIDE, &key);
+	}
+	if (verdict == NAME_NOT_OURS)
+		return leave_to_stack(p, &key, was_held);
 	if (verdict)
-		return drop(verdict);
+		return drop(verdict > 0 ? verdict : REASON_FRAGMENT_BEFORE_FIRST);
 	mapping = bpf_map_lookup_elem(&mappings, &key);
-	if (!mapping && (was_held || !bpf_map_lookup_elem(&peers, &key.peer)))
-		return drop(REASON_NO_CANDIDATE);
-	fragment_remember(p, &key);
+	if (!mapping) {
+		if (was_held)
+			return drop(REASON_NO_CANDIDATE);
+		if (p->protocol != IPPROTO_ESP && is_for_stack(&key))
+			return leave_to_stack(p, &key, was_held);
+		if (!bpf_map_lookup_elem(&peers, &key.peer))
+			return drop(REASON_NO_CANDIDATE);
+	}
+	fragment_came(p, &key, FRAGMENT_KNOWN, was_held);
 	if (!mapping || !(was_held || (mapping->flags & MAPPING_ACTIVE))) {
 		verdict = hold(p, &key);
 		if (verdict != HOLD_OPEN)
@@ -104,69 +163,6 @@ static __always_inline int esp_to_inside(struct packet *p)
 			return drop(REASON_NO_CANDIDATE);
 	}
 	return deliver(p, &key, mapping, was_held);
-}
-
-/* Which ICMP messages quote a packet of ours that something on the way did not like (RFC 792).
- *
- * Source quench (4) is deprecated by RFC 6633, but harmless, and a host may still want to see it.
- */
-static __always_inline int is_icmp_error(__u8 type)
-{
-	return type == ICMP_UNREACHABLE || type == ICMP_QUENCH || type == ICMP_TIME_EXCEEDED ||
-	       type == ICMP_PARAMETER_PROBLEM;
-}
-
-/* Find the host whose packet an ICMP error quotes. Routers need quote no more than the IP header and eight
- * bytes behind it (RFC 792), which is all of the ESP header.
- *
- *   +-----------+-----------------+--------------------------+------------+- - -
- *   | IP header | ICMP header (8) | IP header that we sent   | SPI, seq.  |
- *   |           | type code csum  | source: our address      |            |
- *   +-----------+-----------------+--------------------------+------------+- - -
- */
-static __always_inline __be32 *quoted_sender(const struct packet *p, struct iphdr *quoted)
-{
-	struct sender_key sender = { .protocol = IPPROTO_ESP };
-	struct icmp_header icmp;
-	struct esp_header esp;
-
-	if (p->fragment_offset || p->more_fragments)
-		return NULL;
-	if (payload_read(p, 0, &icmp, sizeof(icmp)) || !is_icmp_error(icmp.type))
-		return NULL;
-	if (payload_read(p, sizeof(icmp), quoted, sizeof(*quoted)))
-		return NULL;
-	if (quoted->version != 4 || quoted->ihl < 5)
-		return NULL;
-	if (quoted->protocol != IPPROTO_ESP || quoted->saddr != p->config->outside_address)
-		return NULL;
-	if (quoted->frag_off & bpf_htons(IP_FRAGMENT_OFFSET))
-		return NULL; /* a later fragment quotes no SPI */
-	if (payload_read(p, sizeof(icmp) + quoted->ihl * 4, &esp, sizeof(esp)))
-		return NULL;
-	sender.peer = quoted->daddr;
-	sender.discriminator = bpf_ntohl(esp.spi);
-	return bpf_map_lookup_elem(&senders, &sender);
-}
-
-/* An ICMP error about a packet that we translated goes to the host that sent it, with the quoted packet
- * as the host knows it. All others are the stack's.
- */
-static __always_inline int icmp_error_to_inside(struct packet *p)
-{
-	__u32 at = p->header_size + sizeof(struct icmp_header);
-	struct iphdr quoted;
-	__be32 *sender = quoted_sender(p, &quoted);
-	__be32 host;
-
-	if (!sender)
-		return PASS;
-	host = *sender;
-	if (address_replace(p, at, offsetof(struct iphdr, saddr), quoted.saddr, host) || destination_replace(p, host))
-		return drop(REASON_REWRITE_FAILED);
-	mark_set(p, p->config->mark_carried);
-	count(REASON_ICMP_ERROR_TRANSLATED);
-	return PASS;
 }
 
 SEC("tc")
@@ -180,8 +176,8 @@ int outside_ingress(struct __sk_buff *skb)
 		return PASS; /* one of our own copies, which has its address already */
 	if (!p.config->outside_address || p.destination != p.config->outside_address)
 		return PASS;
-	if (p.protocol == IPPROTO_ESP)
-		return esp_to_inside(&p);
+	if (is_ours(&p))
+		return flow_to_inside(&p);
 	if (p.protocol == IPPROTO_ICMP)
 		return icmp_error_to_inside(&p);
 	return PASS;

@@ -13,6 +13,8 @@ enum reason {
 	REASON_FAN_OUT_COPY = 4,
 	REASON_ICMP_ERROR_TRANSLATED = 5,
 	REASON_ROUTER_OWN = 6,
+	REASON_UNTRANSLATED = 7,
+	REASON_FRAGMENT_HELD = 8,
 	REASON_MALFORMED = 16,
 	REASON_NO_CANDIDATE = 17,
 	REASON_REFUSED = 18,
@@ -26,10 +28,14 @@ enum reason {
 	REASON_REWRITE_FAILED = 26,
 	REASON_NO_OUTSIDE_ADDRESS = 27,
 	REASON_RESERVED_SPI = 28,
-	/* These two are counted by the daemon, never here. */
+	/* These three are counted by the daemon, and AH_REFUSED by the packet filter; none of them here. */
 	REASON_HELD_TOO_LONG = 29,
 	REASON_REINJECTED_LOST = 30,
-	REASON_MAX = 32,
+	REASON_DISCRIMINATOR_TAKEN = 31,
+	REASON_ICMP_ERROR_UNKNOWN = 32,
+	REASON_AH_REFUSED = 33,
+	REASON_DISOWNED = 34,
+	REASON_MAX = 48,
 };
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Rewriting: one address of the IP header and the header's checksum, and nothing else of the packet.
  *
- * ESP does not cover the outer addresses (RFC 4303 section 3.4.4), so nothing behind the IP header has to
- * follow. An ICMP error is covered by a checksum over the packet that it quotes, but the quoted address
+ * ESP does not cover the outer addresses (RFC 4303 section 3.4.4), nor does any checksum of GRE (RFC 2784
+ * section 2.3) or L2TPv3, so nothing behind the IP header has to follow. An ICMP error is covered by a checksum over the packet that it quotes, but the quoted address
  * and the quoted header's own checksum change by opposite amounts (RFC 1624), and it stays right. The
  * TTL is the stack's.
  *
@@ -11,7 +11,7 @@
 #ifndef THROUGHWAY_REWRITE_H
 #define THROUGHWAY_REWRITE_H
 
-#include "wire.h"
+#include "naming.h"
 
 /* Replace the address at `field` of the IP header that begins `header` bytes behind the start of our own. */
 static __always_inline long address_replace(const struct packet *p, __u32 header, __u32 field,
@@ -46,6 +46,16 @@ static __always_inline long destination_replace(struct packet *p, __be32 to)
 static __always_inline int is_reinjected(const struct packet *p)
 {
 	return !!(p->skb->mark & p->config->mark_reinjected);
+}
+
+/* Both bits, on the way out: a fragment that waited for its first one. It was never numbered among the held
+ * packets of its flow, so from here on it is as if it came only now.
+ */
+static __always_inline int is_returned(const struct packet *p)
+{
+	__u32 both = p->config->mark_reinjected | p->config->mark_carried;
+
+	return (p->skb->mark & both) == both;
 }
 
 static __always_inline void mark_set(const struct packet *p, __u32 ours)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reading packets: IPv4, ESP, ICMP errors, and the head of IKE. Nothing here writes or decides.
+/* Reading packets: IPv4, the protocols without ports, ICMP errors, and the head of IKE. Nothing here writes
+ * or decides.
  *
  * An IPv4 header may have options, so everything behind it is found by its IHL. Only the bytes that
  * the IP header counts belong to the packet: short Ethernet frames are padded.
@@ -45,6 +46,51 @@ struct esp_header {
 
 #define SPI_RESERVED_MAX 255 /* RFC 4303 section 2.1: never names a security association */
 
+/* RFC 2784 section 2.1 and RFC 2890 section 2.1. R announces the source routes of RFC 1701, with which a packet
+ * has to be discarded (RFC 2784 section 2.3). Version 1 is PPTP's (RFC 2637 section 4.1): the kernel's helper follows it, and we do not.
+ *
+ *    0   1   2   3                              13         15  16              31
+ *   +---+---+---+---+---------------------------+------------+------------------+
+ *   | C | R | K | S |         reserved          |  version   |  protocol type   |
+ *   +---+---+---+---+---------------------------+------------+------------------+
+ *   |            checksum, reserved (with C)                                    |
+ *   +---------------------------------------------------------------------------+
+ *   |            key (with K)                                                   |
+ *   +---------------------------------------------------------------------------+
+ *   |            sequence number (with S)                                       |
+ *   +---------------------------------------------------------------------------+
+ */
+#define GRE_CHECKSUM 0x8000
+#define GRE_ROUTING 0x4000
+#define GRE_KEY 0x2000
+#define GRE_VERSION 0x0007
+#define GRE_VERSION_PPTP 1
+
+struct gre_header {
+	__be16 flags;
+	__be16 type;
+};
+
+/* RFC 3931 section 4.1.1: over IP, a session ID of 0 says that a control message follows.
+ *
+ *    0                               32                              64
+ *   +-------------------------------+-------------------------------+- - -
+ *   | session ID, not 0             | data
+ *   +-------------------------------+-------------------------------+-------------------------------+- - -
+ *   | 0                             | flags, version, length        | control connection ID         |
+ *   +-------------------------------+-------------------------------+-------------------------------+- - -
+ */
+#define L2TPV3_SESSION_SIZE 4
+
+struct l2tpv3_control {
+	__be32 session;
+	__be32 flags_and_length;
+	__be32 connection;
+};
+
+/* Above the 32 bits of a key or an ID: GRE has a key, or the ID is a control connection's. */
+#define DISCRIMINATOR_WIDE (1ull << 32)
+
 /* RFC 792. <linux/icmp.h> has this too, and with it the C library's sockets, which BPF has not. The four
  * bytes behind the checksum differ from type to type; none of them matters here.
  */
@@ -57,8 +103,13 @@ struct icmp_header {
 
 #define ICMP_UNREACHABLE 3
 #define ICMP_QUENCH 4
+#define ICMP_REDIRECT 5
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
+
+#define UNREACHABLE_PROTOCOL 2
+#define UNREACHABLE_PORT 3
+#define UNREACHABLE_TOO_BIG 4
 
 /* RFC 7296 section 3.1, and in the same places RFC 2408 section 3.1. On UDP 4500 four zero bytes stand
  * before it, where ESP in UDP has its SPI (RFC 3948 section 2.2).
@@ -144,61 +195,6 @@ static __always_inline int packet_is_whole(const struct packet *p)
 	__u32 at = p->at == AT_NETWORK_HEADER ? 0 : p->at;
 
 	return at + p->size <= p->skb->len;
-}
-
-static __always_inline void
-fragment_name(const struct packet *p, const struct flow_key *key, struct fragment_key *name)
-{
-	name->source = p->source;
-	name->destination = p->destination;
-	name->id = p->id;
-	name->protocol = p->protocol;
-	name->direction = key->direction;
-}
-
-/* Remember the flow of a first fragment for those that follow. Nothing else is remembered. */
-static __always_inline void fragment_remember(const struct packet *p, const struct flow_key *key)
-{
-	struct fragment first = { .key = *key, .at_ns = bpf_ktime_get_coarse_ns() };
-	struct fragment_key name;
-
-	if (!p->more_fragments || p->fragment_offset)
-		return;
-	fragment_name(p, key, &name);
-	bpf_map_update_elem(&fragments, &name, &first, BPF_ANY);
-}
-
-/* Complete the key of a later fragment by its first one. */
-static __always_inline int fragment_recall(const struct packet *p, struct flow_key *key)
-{
-	struct fragment_key name;
-	struct fragment *first;
-
-	fragment_name(p, key, &name);
-	first = bpf_map_lookup_elem(&fragments, &name);
-	if (!first || bpf_ktime_get_coarse_ns() - first->at_ns > FRAGMENT_FRESH_NS)
-		return 0;
-	*key = first->key;
-	return 1;
-}
-
-/* Name the flow of an ESP packet. Not 0 is the reason why it has no name. */
-static __noinline int esp_flow(const struct packet *p, enum direction direction, struct flow_key *key)
-{
-	struct esp_header esp;
-
-	*key = (struct flow_key){
-		.host = direction == TO_PEER ? p->source : 0,
-		.peer = direction == TO_PEER ? p->destination : p->source,
-		.protocol = IPPROTO_ESP,
-		.direction = direction,
-	};
-	if (p->fragment_offset)
-		return fragment_recall(p, key) ? 0 : REASON_FRAGMENT_BEFORE_FIRST;
-	if (!packet_is_whole(p) || payload_read(p, 0, &esp, sizeof(esp)))
-		return REASON_MALFORMED;
-	key->discriminator = bpf_ntohl(esp.spi);
-	return key->discriminator <= SPI_RESERVED_MAX ? REASON_RESERVED_SPI : 0;
 }
 
 #endif

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from .gateway import CHECKOUT, OUTSIDE, Gateway
+from throughway.dataplane.libbpf import BpfObject
+
+from .gateway import CHECKOUT, OBJECT, OUTSIDE, SMALL_MAPS, Gateway
 
 _CLONE_NEWNET = 0x40000000
 
@@ -44,9 +46,16 @@ def wan(built_object: None) -> Iterator[int]:
         os.close(home)
 
 
+@pytest.fixture(scope="package")
+def loaded(wan: int) -> Iterator[BpfObject]:
+    """Load the programs once."""
+    with BpfObject.load(OBJECT, sizes=SMALL_MAPS) as programs:
+        yield programs
+
+
 @pytest.fixture
-def gateway(wan: int) -> Iterator[Gateway]:
+def gateway(loaded: BpfObject, wan: int) -> Iterator[Gateway]:
     """A gateway that knows nothing but its configuration and one peer."""
-    loaded = Gateway(wan)
-    yield loaded
-    loaded.close()
+    fresh = Gateway(loaded, wan)
+    yield fresh
+    fresh.close()

@@ -14,19 +14,21 @@ from typing import Any, Final
 
 from scapy.layers.inet import IP, IPOption_RR, fragment
 from scapy.layers.ipsec import ESP
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi
 from throughway.dataplane.libbpf import BpfObject, test_run
+from throughway.dataplane.records import FragmentRecord, ObservedRecord, PuntRecord
 from throughway.dataplane.ring import Ring
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 OBJECT: Final = CHECKOUT / "src/throughway/dataplane/objects/throughway.bpf.o"
 
 OUTSIDE: Final = "192.0.2.1"
+NEXT_HOP: Final = "192.0.2.254"
 PEER: Final = "203.0.113.9"
 STRANGER: Final = "198.51.100.7"
 ALICE: Final = "10.77.0.11"
@@ -49,7 +51,16 @@ ETHERNET: Final = bytes.fromhex("020000000001020000000002")
 HOLD_MAX: Final = abi.HELD_PER_FLOW_MAX
 NEVER_NS: Final = 1 << 62
 
-_SMALL_MAPS: Final = {"mappings": 4096, "senders": 4096, "peers": 1024, "hosts": 1024, "ike_budgets": 1024}
+SMALL_MAPS: Final = {
+    "mappings": 4096,
+    "senders": 4096,
+    "peers": 1024,
+    "hosts": 1024,
+    "ike_budgets": 1024,
+    "fragment_budgets": 1024,
+}
+_FILLED: Final = (*SMALL_MAPS, "fan_outs", "pending", "fragments", "reports")
+"""What is emptied between tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,54 @@ class Outcome:
 def esp(source: str, destination: str, spi: int = 0x1000, sequence: int = 1, size: int = 64, **ip: Any) -> Packet:
     """Build an ESP packet with that much behind the ESP header."""
     return IP(src=source, dst=destination, **ip) / ESP(spi=spi, seq=sequence, data=bytes(i & 0xFF for i in range(size)))
+
+
+def gre(
+    source: str, destination: str, key: int | None = None, checksum: bool = False, size: int = 64, **ip: Any
+) -> Packet:
+    """Build a packet of GRE version 0 with IPv4 in it (RFC 2784, RFC 2890); the sequence bit is set with the key."""
+    flags = (0x8000 if checksum else 0) | (0 if key is None else 0x3000)
+    fields = struct.pack("!I", 0x12340000) if checksum else b""
+    fields += b"" if key is None else struct.pack("!II", key, 9)
+    return IP(src=source, dst=destination, proto=47, **ip) / Raw(
+        struct.pack("!HH", flags, 0x0800) + fields + bytes(size)
+    )
+
+
+def pptp(source: str, destination: str, call_id: int = 5, **ip: Any) -> Packet:
+    """Build a packet of GRE version 1 (RFC 2637 section 4.1)."""
+    return IP(src=source, dst=destination, proto=47, **ip) / Raw(struct.pack("!HHHH", 0x2001, 0x880B, 0, call_id))
+
+
+def l2tp(source: str, destination: str, session: int = 7, size: int = 64, **ip: Any) -> Packet:
+    """Build a data packet of L2TPv3 over IP (RFC 3931 section 4.1.1.1)."""
+    return IP(src=source, dst=destination, proto=115, **ip) / Raw(struct.pack("!I", session) + bytes(size))
+
+
+def l2tp_control(source: str, destination: str, connection: int = 0, avps: bytes = b"", **ip: Any) -> Packet:
+    """Build a control message of L2TPv3 over IP (RFC 3931 section 4.1.1.2)."""
+    message = struct.pack("!HHIHH", 0xC803, 12 + len(avps), connection, 0, 0) + avps
+    return IP(src=source, dst=destination, proto=115, **ip) / Raw(bytes(4) + message)
+
+
+def other(source: str, destination: str, protocol: int = 4, size: int = 64, **ip: Any) -> Packet:
+    """Build a packet of a protocol that nothing is known of."""
+    return IP(src=source, dst=destination, proto=protocol, **ip) / Raw(bytes(size))
+
+
+def quote(packet: Packet, size: int | None = None) -> Raw:
+    """Quote so many bytes of a packet, as an ICMP error does."""
+    return Raw(bytes(packet)[:size])
+
+
+def sum_of_icmp(packet: bytes) -> int:
+    """Return the one's complement sum over the ICMP message, which is 0xffff where the checksum is right."""
+    message = packet[(packet[0] & 15) * 4 :]
+    message += bytes(len(message) % 2)
+    total = sum(int.from_bytes(message[at : at + 2]) for at in range(0, len(message), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
 
 
 def record_route(hops: int) -> list[IPOption_RR]:
@@ -86,33 +145,41 @@ def readdressed(packet: Packet | bytes, **addresses: str) -> bytes:
     return bytes(changed)
 
 
-def to_inside(spi: int = 0x1000, peer: str = PEER) -> FlowKey:
-    """Name the flow of an ESP packet from the peer."""
-    return FlowKey.to_inside(IpProtocol.ESP, Peer(IPv4Address(peer)), spi)
+def to_inside(spi: int = 0x1000, peer: str = PEER, protocol: int = IpProtocol.ESP) -> FlowKey:
+    """Name the flow of a packet from the peer, of ESP unless another protocol is given."""
+    return FlowKey.to_inside(protocol, Peer(IPv4Address(peer)), spi)
 
 
-def to_peer(host: str = ALICE, spi: int = 0x1000, peer: str = PEER) -> FlowKey:
-    """Name the flow of an ESP packet of the host."""
-    return FlowKey.to_peer(IpProtocol.ESP, Host(IPv4Address(host)), Peer(IPv4Address(peer)), spi)
+def to_peer(host: str = ALICE, spi: int = 0x1000, peer: str = PEER, protocol: int = IpProtocol.ESP) -> FlowKey:
+    """Name the flow of a packet of the host, of ESP unless another protocol is given."""
+    return FlowKey.to_peer(protocol, Host(IPv4Address(host)), Peer(IPv4Address(peer)), spi)
 
 
 class Gateway:
-    """The loaded programs. Counters, maps and rings begin empty; the peer is known unless a test says else."""
+    """The loaded programs. Counters, maps and rings begin empty; the peer is known unless a test says else.
 
-    def __init__(self, ifindex: int) -> None:
-        self.loaded = BpfObject.load(OBJECT, sizes=_SMALL_MAPS)
+    Loading takes a quarter of a second, so that all tests share the programs, and each finds the maps as they were.
+    """
+
+    def __init__(self, loaded: BpfObject, ifindex: int) -> None:
+        self.loaded = loaded
         self.ifindex = ifindex
+        for name in _FILLED:
+            for key in list(loaded.maps[name].keys()):
+                loaded.maps[name].delete(key)
         self._punts = Ring(self.loaded.maps["punts"].fd, self.loaded.maps["punts"].max_entries)
         self._observed = Ring(self.loaded.maps["observed"].fd, self.loaded.maps["observed"].max_entries)
         self._counted: Counter[Reason] = Counter()
+        self.counted()
+        self.punted()
+        self.observed()
         self.configure()
         self.know_peer(PEER)
 
     def close(self) -> None:
-        """Free all that the kernel holds for this gateway."""
+        """Give the rings back. The programs stay loaded."""
         self._punts.close()
         self._observed.close()
-        self.loaded.close()
 
     def configure(self, **changes: object) -> None:
         """Write the configuration: the usual one with these changes."""
@@ -126,14 +193,20 @@ class Gateway:
             "punts_per_peer": 1000,
             "punts_per_host": 1000,
             "ike_per_address": 1000,
+            "fragments_per_address": 1000,
         }
         record = abi.ConfigRecord(**(usual | changes))  # type: ignore[arg-type]
         self.loaded.maps["config"].update(struct.pack("=I", 0), record.pack())
 
-    def run(self, program: str, packet: Packet | bytes, mark: int = 0, link: bytes | None = None) -> Outcome:
-        """Run a program on an IP packet behind an Ethernet header, or behind `link` instead."""
+    def run(
+        self, program: str, packet: Packet | bytes, mark: int = 0, link: bytes | None = None, came_by: int = 0
+    ) -> Outcome:
+        """Run a program on an IP packet behind an Ethernet header, or behind `link` instead.
+
+        `came_by` is the interface that a forwarded packet came in by.
+        """
         header = ETHERNET + b"\x08\x00" if link is None else link
-        context = struct.pack("=8xI28xI148x", mark, self.ifindex)
+        context = struct.pack("=8xI24xII148x", mark, came_by, self.ifindex)
         result = test_run(self.loaded.programs[program], header + bytes(packet), context)
         return Outcome(result.verdict, result.packet[len(header) :], struct.unpack_from("=I", result.context, 8)[0])
 
@@ -156,17 +229,25 @@ class Gateway:
         self._counted = total
         return dict(news)
 
-    def punted(self) -> list[abi.PuntRecord]:
+    def punted(self) -> list[PuntRecord]:
         """Take all records out of the ring `punts`."""
-        return [abi.PuntRecord.unpack(data) for data in self._punts.read(1 << 16)]
+        return [PuntRecord.unpack(data) for data in self._punts.read(1 << 16)]
 
-    def observed(self) -> list[abi.IkeObservedRecord]:
+    def observed(self) -> list[ObservedRecord]:
         """Take all records out of the ring `observed`."""
-        return [abi.IkeObservedRecord.unpack(data) for data in self._observed.read(1 << 16)]
+        return [ObservedRecord.unpack(data) for data in self._observed.read(1 << 16)]
 
-    def know_peer(self, peer: str) -> None:
-        """Say that somebody here has spoken to this peer."""
-        self.loaded.maps["peers"].update(IPv4Address(peer).packed, struct.pack("=IIQ", 1000, 0, 0))
+    def know_peer(self, peer: str, by_host: bool = True) -> None:
+        """Say that a host has spoken to this peer, or the router alone."""
+        self.loaded.maps["peers"].update(IPv4Address(peer).packed, struct.pack("=IIQ", 1000, by_host, 0))
+
+    def forget_peer(self, peer: str) -> None:
+        """Say that nobody has spoken to this peer."""
+        self.loaded.maps["peers"].delete(IPv4Address(peer).packed)
+
+    def fragments(self) -> list[FragmentRecord]:
+        """Read all that is known of fragmented packets."""
+        return [FragmentRecord.unpack(value) for _, value in self.loaded.maps["fragments"].items()]
 
     def knows_peer(self, peer: str) -> bool:
         """Tell whether somebody here has spoken to this peer."""

@@ -18,7 +18,7 @@ from .gateway import CHECKOUT, OBJECT
 
 pytestmark = pytest.mark.usefixtures("built_object")
 
-_TYPES_THAT_ARE_NOT_SHARED = {"packet", "__sk_buff", "bpf_spin_lock"}
+_TYPES_THAT_ARE_NOT_SHARED = {"packet", "quote", "icmp_header", "iphdr", "__sk_buff", "bpf_spin_lock"}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,8 @@ def test_every_struct_of_the_object_has_a_layout(btf: list[dict[str, Any]]) -> N
         ("pending_state", "PENDING_", abi.PendingState),
         ("punt_kind", "PUNT_", abi.PuntKind),
         ("control_op", "CONTROL_", abi.ControlOp),
+        ("fragment_state", "FRAGMENT_", abi.FragmentState),
+        ("observed_kind", "OBSERVED_", abi.ObservedKind),
     ],
 )
 def test_enum_is_that_of_the_object(btf: list[dict[str, Any]], name: str, prefix: str, values: type[IntEnum]) -> None:
@@ -74,7 +76,7 @@ def test_enum_is_that_of_the_object(btf: list[dict[str, Any]], name: str, prefix
     "name",
     [
         "LAYOUT_VERSION", "FAN_OUT_MAX", "HELD_PER_FLOW_MAX", "FRAME_SMALL", "FRAME_LARGE", "IKE_HEADER_SIZE",
-        "FRAGMENT_FRESH_NS",
+        "FRAGMENT_FRESH_NS", "FRAGMENT_REUSED_NS", "REPORT_AGAIN_NS", "CONTROL_MESSAGE_MAX",
     ],
 )  # fmt: skip
 def test_constant_is_that_of_the_header(name: str) -> None:

@@ -234,6 +234,7 @@ def test_a_full_table_of_flows_is_said(wan: int) -> None:
             punts_per_peer=1000,
             punts_per_host=1000,
             ike_per_address=1000,
+            fragments_per_address=1000,
         )
         loaded.maps["config"].update(bytes(4), config.pack())
         for spi in range(0x1000, 0x1006):

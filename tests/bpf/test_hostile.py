@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from throughway.core import discriminators
 from throughway.core.errors import KernelRefused
 
 from .gateway import (
@@ -50,11 +51,25 @@ def _packets(payloads: st.SearchStrategy[bytes], protocol: int) -> st.SearchStra
 
 
 _esp = _packets(st.builds(bytes.__add__, _spis, st.binary(max_size=40)), 50)
+_gre = _packets(
+    st.builds(
+        bytes.__add__, st.sampled_from([bytes(4), b"\x20\0\0\0\0\0\0\6", b"\x30\1\0\0\0\0\0\6"]), st.binary(max_size=40)
+    ),
+    47,
+)
+_l2tp = _packets(
+    st.builds(
+        bytes.__add__, st.sampled_from([b"\0\0\0\7", bytes(4) + b"\xc8\3\0\x0c\0\0\0\5"]), st.binary(max_size=40)
+    ),
+    115,
+)
+_other = _packets(st.binary(max_size=40), 94)
+_ours = st.one_of(_esp, _gre, _l2tp, _other)
 _icmp = _packets(
     st.builds(
         lambda head, quote: head + quote,
-        st.sampled_from([b"\3\4", b"\x0b\0", b"\x08\0"]).map(lambda h: h + bytes(6)),
-        _esp,
+        st.sampled_from([b"\3\4", b"\3\2", b"\5\1", b"\x0b\0", b"\x08\0"]).map(lambda h: h + bytes(6)),
+        _ours,
     ),
     1,
 )
@@ -72,7 +87,7 @@ _udp = _packets(
 @st.composite
 def _mutated(draw: st.DrawFn) -> bytes:
     """A packet that makes sense, with a few bytes changed and perhaps its end cut off or something behind it."""
-    packet = bytearray(draw(st.one_of(_esp, _icmp, _udp, st.binary(min_size=20, max_size=120))))
+    packet = bytearray(draw(st.one_of(_ours, _icmp, _udp, st.binary(min_size=20, max_size=120))))
     for _ in range(draw(st.integers(0, 3))):
         packet[draw(st.integers(0, min(len(packet), 64) - 1))] = draw(st.integers(0, 255))
     if draw(st.booleans()):
@@ -95,9 +110,15 @@ _some = settings(_many, max_examples=600)
 _marks = st.sampled_from([0, CARRIED, REINJECTED, CARRIED | REINJECTED, 0x41]) | st.integers(0, (1 << 32) - 1)
 
 
-def _is_ipv4_with(packet: bytes, protocol: int) -> bool:
+def _protocol(packet: bytes) -> int | None:
+    """Return the protocol of what is IPv4 at all."""
     header, total = (packet[0] & 15) * 4, int.from_bytes(packet[2:4])
-    return packet[0] >> 4 == 4 and header >= 20 and total >= header and packet[9] == protocol
+    return packet[9] if packet[0] >> 4 == 4 and header >= 20 and total >= header else None
+
+
+def _is_portless(packet: bytes) -> bool:
+    protocol = _protocol(packet)
+    return protocol is not None and discriminators.is_ours(protocol) and max(packet[12], packet[16]) < 224
 
 
 def _changed(before: bytes, after: bytes) -> set[int]:
@@ -112,7 +133,7 @@ def test_nothing_is_delivered_to_a_host_that_is_in_no_mapping(decided: Gateway, 
     assert out.verdict in (PASS, DROP, REDIRECT)
     assert (out.mark ^ mark) & ~MASK == 0
     if out.verdict == DROP:
-        assert _is_ipv4_with(packet, 50), "only ESP is ever dropped"
+        assert _is_portless(packet), "nothing else is ever dropped"
         return
     changed = _changed(packet, out.packet)
     if not changed:
@@ -121,13 +142,13 @@ def test_nothing_is_delivered_to_a_host_that_is_in_no_mapping(decided: Gateway, 
     header = (packet[0] & 15) * 4
     owner = str(IPv4Address(out.packet[16:20]))
     addresses = {10, 11, 16, 17, 18, 19}
-    if packet[9] == 50:
+    if packet[9] != 1:
+        assert packet[9] == 50, "only ESP has an owner here"
         assert packet[12:16] == _PEER
         if not int.from_bytes(packet[6:8]) & 0x1FFF:
             assert owner in _OWNERS[int.from_bytes(packet[header : header + 4])]
         assert owner in {ALICE, BOB, CAROL}
     else:
-        assert packet[9] == 1
         quoted = header + 8
         spi_at = quoted + (packet[quoted] & 15) * 4
         sender = {0x1000: ALICE, 0x2000: BOB}[int.from_bytes(packet[spi_at : spi_at + 4])]
@@ -139,19 +160,31 @@ def test_nothing_is_delivered_to_a_host_that_is_in_no_mapping(decided: Gateway, 
 
 @_many
 @given(packet=_mutated(), mark=_marks)
-def test_no_inside_address_leaves_with_esp(decided: Gateway, packet: bytes, mark: int) -> None:
+def test_no_inside_address_leaves_with_what_is_ours(decided: Gateway, packet: bytes, mark: int) -> None:
+    """Nor in the quotation of an ICMP error about it."""
     out = decided.from_inside(packet, mark)
     assert out.verdict in (PASS, DROP, REDIRECT)
     assert (out.mark ^ mark) & ~MASK == 0
-    is_esp = _is_ipv4_with(packet, 50)
+    is_ours, is_icmp = _is_portless(packet), _protocol(packet) == 1
     if out.verdict == REDIRECT:
         assert packet[16:20] == _OURS and mark & REINJECTED
-    elif out.verdict == PASS and is_esp:
+    elif out.verdict == PASS and is_ours and not _is_pptp(packet):
         assert out.packet[12:16] == _OURS
         assert _changed(packet, out.packet) <= {10, 11, 12, 13, 14, 15}
+    elif is_icmp and out.packet != packet:
+        quoted = (packet[0] & 15) * 4 + 8
+        assert out.verdict == PASS
+        assert out.packet[12:16] == out.packet[quoted + 16 : quoted + 20] == _OURS
+        addresses = {10, 11, 12, 13, 14, 15} | {quoted + at for at in (10, 11, 16, 17, 18, 19)}
+        assert _changed(packet, out.packet) <= addresses
     else:
         assert out.packet == packet
-        assert out.verdict == PASS or is_esp
+        assert out.verdict == PASS or is_ours or is_icmp
+
+
+def _is_pptp(packet: bytes) -> bool:
+    header = (packet[0] & 15) * 4
+    return packet[9] == 47 and packet[header + 1 : header + 2] != b"" and packet[header + 1] & 7 == 1
 
 
 @_some

@@ -41,7 +41,7 @@ def test_ike_of_a_host_is_observed_and_makes_its_peer_known(gateway: Gateway, po
     assert (out.verdict, out.packet, out.mark) == (PASS, packet, THEIRS)
     (seen,) = gateway.observed()
     assert (str(seen.host), str(seen.peer), seen.direction) == (ALICE, STRANGER, Direction.TO_PEER)
-    assert (seen.floated, seen.size, seen.header) == (port == 4500, 32, _HEADER)
+    assert (seen.floated, seen.size, seen.message) == (port == 4500, 32, _HEADER)
     assert gateway.knows_peer(STRANGER)
 
 
@@ -79,7 +79,7 @@ def test_options_and_first_fragments(gateway: Gateway) -> None:
     for piece in cut(packet, 600):
         gateway.run("inside_ingress", piece)
     (seen,) = gateway.observed()
-    assert (seen.size, seen.header) == (len(message), _HEADER)
+    assert (seen.size, seen.message) == (len(message), _HEADER)
 
 
 @pytest.mark.parametrize(

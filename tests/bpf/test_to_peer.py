@@ -130,7 +130,7 @@ def test_esp_without_its_header_is_malformed(gateway: Gateway) -> None:
     [
         pytest.param(IP(src=ALICE, dst=PEER) / UDP(sport=500, dport=500) / bytes(28), id="a host's IKE"),
         pytest.param(IP(src=ALICE, dst=PEER) / TCP(), id="TCP"),
-        pytest.param(IP(src=OUTSIDE, dst=PEER, proto=47) / bytes(16), id="GRE"),
+        pytest.param(IP(src=OUTSIDE, dst=PEER, proto=2) / bytes(16), id="IGMP"),
     ],
 )
 def test_what_is_not_esp_passes_untouched(gateway: Gateway, packet: IP) -> None:

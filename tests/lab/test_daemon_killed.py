@@ -7,7 +7,7 @@ from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.ping import Pinging, wait_for_answers
 from throughway.lab.progress import Progress
 from throughway.lab.run import start, wait_for_tunnels
-from throughway.lab.scenarios import named
+from throughway.lab.scenarios import VPNS
 from throughway.lab.testbed import Testbed
 
 TWENTY_A_SECOND = 0.05
@@ -34,8 +34,7 @@ def pairs(gateway: Throughway) -> list[tuple[object, ...]]:
 
 @pytest.mark.scenario("esp-native")
 def test_no_ping_is_lost_while_the_daemon_is_killed_and_started_again(bed: Testbed, quiet: Progress) -> None:
-    scenario, _ = named("esp-native", CLIENTS)
-    peers = scenario.peers(bed, CLIENTS)
+    peers = VPNS["esp-native"].peers(bed, CLIENTS)
     bed.capture()
     clients, replies = start(bed, peers, CLIENTS, GatewayKind.THROUGHWAY, quiet)
     gateway = bed.gateway

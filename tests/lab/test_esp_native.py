@@ -12,8 +12,9 @@ from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.progress import Progress
 from throughway.lab.report import PINGS, Report
 from throughway.lab.run import run_in
-from throughway.lab.scenarios import EspNative, named
+from throughway.lab.scenarios import VPNS
 from throughway.lab.testbed import Testbed
+from throughway.lab.vpns.ipsec import EspNative
 from throughway.lab.waiting import holds_within
 
 pytestmark = pytest.mark.scenario("esp-native")
@@ -35,9 +36,8 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran() -> Iterator[Ran]:
-    scenario, clients = named("esp-native", CLIENTS)
     with Testbed() as bed, Progress() as progress:
-        yield Ran(bed, run_in(bed, scenario, clients, GatewayKind.THROUGHWAY, progress))
+        yield Ran(bed, run_in(bed, VPNS["esp-native"], CLIENTS, GatewayKind.THROUGHWAY, progress))
 
 
 def test_all_clients_reach_the_server_and_no_inside_address_gets_out(ran: Ran) -> None:

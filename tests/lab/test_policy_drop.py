@@ -10,7 +10,7 @@ import pytest
 from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.progress import Progress
 from throughway.lab.run import ping_through, start, start_clients, wait_for_tunnels
-from throughway.lab.scenarios import named
+from throughway.lab.scenarios import VPNS
 from throughway.lab.testbed import Testbed
 from throughway.lab.waiting import wait_until
 
@@ -49,8 +49,7 @@ def rule_for_house(findings: list[tuple[str, list[str]]]) -> str:
 @pytest.mark.scenario("esp-native")
 def test_the_rule_that_doctor_and_up_name_lets_the_tunnels_pass(bed: Testbed, quiet: Progress) -> None:
     bed.router.command("nft", "-f", "-", script=HOUSE)
-    scenario, _ = named("esp-native", CLIENTS)
-    peers = scenario.peers(bed, CLIENTS)
+    peers = VPNS["esp-native"].peers(bed, CLIENTS)
 
     clients, replies = start(bed, peers, CLIENTS, GatewayKind.THROUGHWAY, quiet)
     gateway = bed.gateway

@@ -19,7 +19,9 @@ def forget(report: Report) -> None:
 
 def run(name: str, clients: int, kind: GatewayKind, quiet: Progress) -> Report:
     scenario, number = named(name, clients)
-    return run_scenario(scenario, number, kind, quiet)
+    report = run_scenario(scenario, number, kind, quiet)
+    assert isinstance(report, Report)
+    return report
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_throughway_carries_every_client_to_one_server(name: str, clients: int, 
     report = run(name, clients, GatewayKind.THROUGHWAY, quiet)
     assert report.passed, report
     assert [client.has_passed for client in report.clients] == [True] * clients
-    assert report.leaked == 0
+    assert not report.leaks
 
 
 @pytest.mark.scenario("esp-native")

@@ -1,7 +1,7 @@
 """Packets for the model world: real bytes, so that the data plane and the parsers have their say."""
 
 from ipaddress import IPv4Address
-from struct import Struct
+from struct import Struct, pack, unpack
 
 from throughway.core.ids import IpProtocol
 from throughway.wire import udp
@@ -48,6 +48,37 @@ def ike(
     return _ipv4(
         source, destination, IpProtocol.UDP, _UDP.pack(port, port, udp.HEADER_SIZE + len(payload), 0) + payload
     )
+
+
+def portless(source: IPv4Address, destination: IPv4Address, protocol: int, discriminator: int, mark: int) -> bytes:
+    """Build a packet of GRE, L2TPv3 data or any other protocol without ports but ESP, whose content is `mark`."""
+    number = discriminator & 0xFFFFFFFF
+    match protocol:
+        case IpProtocol.GRE if discriminator:
+            front = pack("!HHI", 0x2000, 0x0800, number)
+        case IpProtocol.GRE:
+            front = pack("!HH", 0, 0x0800)
+        case IpProtocol.L2TPV3:
+            front = pack("!I", number)
+        case _:
+            front = b""
+    return _ipv4(source, destination, protocol, front + pack("!I", mark))
+
+
+def portless_mark(packet: bytes) -> int:
+    """Return the mark of a packet that `portless` built."""
+    mark: int = unpack("!I", packet[-4:])[0]
+    return mark
+
+
+def l2tp_control(
+    source: IPv4Address, destination: IPv4Address, connection_id: int, message_type: int, ids: dict[int, int]
+) -> bytes:
+    """Build a control message of L2TPv3 over IP; `ids` are the values of attributes of four bytes, by their type."""
+    avps = pack("!HHHH", 0x8008, 0, 0, message_type)
+    avps += b"".join(pack("!HHHI", 0x800A, 0, attribute, value) for attribute, value in ids.items())
+    header = pack("!IHHIHH", 0, 0xC803, 12 + len(avps), connection_id, 0, 0)
+    return _ipv4(source, destination, IpProtocol.L2TPV3, header + avps)
 
 
 def _ipv4(source: IPv4Address, destination: IPv4Address, protocol: int, payload: bytes) -> bytes:

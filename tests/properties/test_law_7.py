@@ -13,32 +13,43 @@ from hypothesis import strategies as st
 
 from tests.properties.histories import Agree, History, How
 from tests.properties.world import HOSTS, PEERS, World
+from throughway.core import discriminators
 from throughway.core.events import (
+    AhFromInside,
     EspFromInside,
     EspUnclaimed,
     Event,
     HostDisowned,
     IkeExchange,
     IkeMessageSeen,
+    L2tpControl,
+    L2tpControlSeen,
+    PortlessFromInside,
+    PortlessUnclaimed,
     RefusalKind,
 )
-from throughway.core.flows import Direction
-from throughway.core.ids import Host, Peer, Spi
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import Host, IpProtocol, Peer, Spi
 from throughway.core.limits import Limits
+from throughway.wire.l2tpv3 import LOCAL_SESSION_ID
 
 LIMITS = Limits(
-    mappings_max=160,
+    mappings_max=400,
     hosts_per_peer_max=8,
     peers_per_host_max=6,
     relations_max=48,
     spis_per_host_and_peer_max=4,
     spis_per_peer_max=24,
     uncredited_spis_per_peer_max=8,
+    refusals_max=32,
+    refusals_per_host_max=8,
 )
 ALICE, BOB = HOSTS[:2]
 HOME, WORK = PEERS
 MALLORY = Host(IPv4Address("192.168.1.66"))
 EVIL = Peer(IPv4Address("192.0.2.66"))
+GRE, L2TPV3 = IpProtocol.GRE, IpProtocol.L2TPV3
+KEY, SESSION = discriminators.of_gre(0xA11CE), 0xA11CE
 ROUNDS = (600, 60, 60, 60)
 """How often each attack is made before it is looked at; the first round fills what there is to fill."""
 
@@ -103,6 +114,41 @@ def many_disowned_spis(n: int) -> Iterable[Event]:
     yield HostDisowned(Host(IPv4Address("10.0.0.0") + n), HOME, Spi(0x900000 + n), RefusalKind.INVALID_SPI)
 
 
+def many_gre_keys(n: int) -> Iterable[Event]:
+    """Mallory sends with another key each time, and with those of others."""
+    yield PortlessFromInside(MALLORY, HOME, GRE, discriminators.of_gre(n))
+    yield PortlessFromInside(MALLORY, _peer(n), GRE, discriminators.of_gre(None))
+
+
+def many_protocols(n: int) -> Iterable[Event]:
+    """Mallory sends with another protocol each time, AH among them, to one peer and another."""
+    yield PortlessFromInside(MALLORY, _peer(n % 2), 60 + n % 40, 0)
+    yield AhFromInside(MALLORY, _peer(n))
+    yield AhFromInside(Host(IPv4Address("10.1.0.0") + n), HOME)
+
+
+def many_unmanaged_sessions(n: int) -> Iterable[Event]:
+    """Mallory sends with another L2TPv3 session each time, while others wait, and an accomplice answers."""
+    yield PortlessFromInside(MALLORY, HOME, L2TPV3, 0x1000000 + n)
+    yield PortlessFromInside(MALLORY, EVIL, L2TPV3, 0x1000000 + n)
+    yield PortlessUnclaimed(EVIL, L2TPV3, 0x2000000 + n)
+    yield PortlessUnclaimed(EVIL, L2TPV3, 0x3000000 + n)
+
+
+def many_assigned_sessions(n: int) -> Iterable[Event]:
+    """Mallory assigns itself one L2TPv3 ID after the other, those of others too, and so does an accomplice."""
+    ids = L2tpControl(0, 10, 0x4000000 + n, 0x5000000 + n, 0x6000000 + n)
+    yield L2tpControlSeen(MALLORY, HOME, True, ids)
+    yield L2tpControlSeen(MALLORY, HOME, False, ids)
+    yield L2tpControlSeen(MALLORY, HOME, True, L2tpControl(0, 10, None, SESSION))
+
+
+def many_forged_sessions(n: int) -> Iterable[Event]:
+    """Somebody outside sends with the address of a peer and another L2TPv3 session or GRE key each time."""
+    yield PortlessUnclaimed(HOME, L2TPV3, 0x7000000 + n)
+    yield PortlessUnclaimed(HOME, GRE, discriminators.of_gre(0x7000000 + n))
+
+
 ATTACKS: tuple[Attack, ...] = (
     many_spis_to_a_peer,
     many_peers,
@@ -113,6 +159,11 @@ ATTACKS: tuple[Attack, ...] = (
     many_forged_spis,
     many_forged_peers,
     many_disowned_spis,
+    many_gre_keys,
+    many_protocols,
+    many_unmanaged_sessions,
+    many_assigned_sessions,
+    many_forged_sessions,
 )
 
 _NO_STATE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, Enum, Limits)
@@ -133,12 +184,21 @@ def state_size(root: object) -> int:
 def assert_bounded(world: World) -> None:
     """What is installed keeps to the limits: in total, by peer, and by host and peer."""
     keys = world.mappings().keys()
-    assert len(keys) <= LIMITS.mappings_max
-    inside = Counter(key.peer for key in keys if key.direction is Direction.TO_INSIDE)
-    outside = Counter((key.host, key.peer) for key in keys if key.direction is Direction.TO_PEER)
+    assert len(keys) == world.tracker.mapping_count <= LIMITS.mappings_max
+    inside = Counter((key.peer, _part(key)) for key in keys if key.direction is Direction.TO_INSIDE)
+    outside = Counter((key.host, key.peer, _part(key)) for key in keys if key.direction is Direction.TO_PEER)
+    relations = {(host, peer) for host, peer, _ in outside}
     assert max(inside.values(), default=0) <= LIMITS.spis_per_peer_max
     assert max(outside.values(), default=0) <= LIMITS.spis_per_host_and_peer_max
-    assert max(Counter(host for host, _ in outside).values(), default=0) <= LIMITS.peers_per_host_max
+    assert max(Counter(host for host, _ in relations).values(), default=0) <= LIMITS.peers_per_host_max
+    refused = Counter(refusal.host for refusal in world.tracker.refusals())
+    assert refused.total() <= LIMITS.refusals_max
+    assert max(refused.values(), default=0) <= LIMITS.refusals_per_host_max
+
+
+def _part(key: FlowKey) -> int:
+    """Tell apart the protocols that are counted for themselves: ESP, L2TPv3, and all others."""
+    return key.protocol if key.protocol in (IpProtocol.ESP, L2TPV3) else 0
 
 
 LAW_7 = (st.lists(st.sampled_from(ATTACKS), min_size=1, max_size=3, unique=True), st.booleans())
@@ -153,6 +213,9 @@ def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(attacks
         history.play(Agree((host, peer), How.FIRST))
         world.send_out(world.sas[-1])
         world.come_in(world.sas[-1])
+    clear_text = ((GRE, KEY), (L2TPV3, SESSION))
+    world.say_l2tp(ALICE, HOME, 0, 10, {LOCAL_SESSION_ID: SESSION})
+    world.send_portless(ALICE, HOME, GRE, KEY)
     sizes = []
     numbers = count()
     for times in ROUNDS:
@@ -165,6 +228,9 @@ def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(attacks
         for sa in world.sas:
             world.send_out(sa)
             world.come_in(sa)
+        for protocol, name in clear_text:
+            world.come_portless(HOME, protocol, name)
+            assert world.mappings()[FlowKey.to_inside(protocol, HOME, name)] == {ALICE}
         world.wait(100.0 if is_slow else 0.1)
     assert sizes[-1] <= 1.05 * sizes[0] + 80, f"state grows with what is thrown at it: {sizes}"
     for host, peer in ((BOB, HOME), (BOB, WORK), (ALICE, HOME)):

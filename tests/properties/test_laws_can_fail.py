@@ -9,10 +9,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from tests.properties import test_law_4, test_law_7, test_laws, world
+from tests.properties import test_clear_text, test_law_4, test_law_7, test_laws, world
 from tests.properties.world import HOSTS
 from throughway.core.commands import Command, FanOut, InstallMapping, Refuse, Reinject, RemoveMapping
-from throughway.core.events import EspFromInside, EspUnclaimed, Event, HostDisowned, IkeMessageSeen, MappingsAdopted
+from throughway.core.events import (
+    EspFromInside,
+    EspUnclaimed,
+    Event,
+    HostDisowned,
+    IkeMessageSeen,
+    MappingsAdopted,
+    PortlessFromInside,
+    TimerExpired,
+)
 from throughway.core.flows import FlowKey
 from throughway.core.ids import IpProtocol
 from throughway.core.tracker import Tracker
@@ -105,6 +114,37 @@ class Forgetful(Tracker):
         return super().handle(event, now)
 
 
+class LastComer(Tracker):
+    """Gives a flow to whoever asks for it last."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        commands = super().handle(event, now)
+        if isinstance(event, PortlessFromInside) and any(isinstance(command, Refuse) for command in commands):
+            key = FlowKey.to_peer(event.protocol, event.host, event.peer, event.discriminator)
+            back = FlowKey.to_inside(event.protocol, event.peer, event.discriminator)
+            return [InstallMapping(back, event.host), InstallMapping(key, event.host), Reinject(key)]
+        return commands
+
+
+class Impatient(Tracker):
+    """Lets nobody wait for the answer to another host's session."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        commands = super().handle(event, now)
+        if isinstance(event, PortlessFromInside) and event.protocol == IpProtocol.L2TPV3:
+            commands += super().handle(TimerExpired(), now + self._limits.l2tpv3_turn_s)
+        return commands
+
+
+class Stateless(Tracker):
+    """Knows nothing of clear text after a restart."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        if isinstance(event, MappingsAdopted):
+            event = MappingsAdopted(tuple(flow for flow in event.flows if flow.key.protocol == IpProtocol.ESP))
+        return super().handle(event, now)
+
+
 Law = Callable[..., None]
 
 CONTROLS: list[tuple[Law, tuple[SearchStrategy[Any], ...], type[Tracker]]] = [
@@ -116,6 +156,17 @@ CONTROLS: list[tuple[Law, tuple[SearchStrategy[Any], ...], type[Tracker]]] = [
     (test_laws.test_law_6_handling_the_same_event_twice_changes_nothing, test_laws.LAW_6, CountsTwice),
     (test_law_7.test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share, test_law_7.LAW_7, Hoarder),
     (test_laws.test_law_8_after_a_restart_no_packet_of_a_known_tunnel_goes_elsewhere, test_laws.LAW_8, Forgetful),
+    (test_clear_text.test_law_2_clear_text_has_one_owner_until_it_is_given_up, test_clear_text.LAW_2, LastComer),
+    (
+        test_clear_text.test_law_2_what_a_peer_answers_within_a_turn_comes_to_nobody_else,
+        test_clear_text.LAW_2_ANSWERS,
+        Impatient,
+    ),
+    (
+        test_clear_text.test_law_8_after_a_restart_clear_text_stays_with_its_owner,
+        test_clear_text.LAW_8,
+        Stateless,
+    ),
 ]
 
 generate_only = settings(

@@ -16,7 +16,6 @@ from throughway.core.commands import Command, FanOut, InstallMapping, Record, Re
 from throughway.core.events import (
     AdoptedFlow,
     CountersRead,
-    EspFromInside,
     EspUnclaimed,
     Event,
     HostDisowned,
@@ -26,13 +25,14 @@ from throughway.core.events import (
     RefusalKind,
     TimerExpired,
 )
-from throughway.core.flows import Direction, FlowKey
+from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer, Spi
 from throughway.core.limits import Limits
-from throughway.core.ports import IkeObserved, Punted
+from throughway.core.ports import Report
 from throughway.core.tracker import Tracker
 from throughway.dataplane.fake import FakeDataPlane
-from throughway.wire import esp, ike, ipv4
+from throughway.service import hearing
+from throughway.wire import ipv4
 
 HOSTS = tuple(Host(IPv4Address(f"192.168.1.{n}")) for n in range(10, 14))
 PEERS = tuple(Peer(IPv4Address(f"203.0.113.{n}")) for n in (9, 10))
@@ -82,6 +82,10 @@ class World:
         self.on_event: list[Callable[[Event], None]] = []
         self.on_command: list[Callable[[Command], None]] = []
         self.on_delivery: list[Callable[[Host, Peer, Spi], None]] = []
+        self.on_clear_text: list[Callable[[Host, bytes], None]] = []
+        """Told what is delivered of protocols that may carry clear text: all but ESP and IKE."""
+        self.on_sent: list[Callable[[bytes], None]] = []
+        """Told what leaves to the outside; may let more happen."""
         self.times_told = 1
         """How often each event is told. More than once is for law 6: IKE messages come again a little later, too."""
 
@@ -146,6 +150,31 @@ class World:
         if is_asked:
             self.settle()
 
+    def send_portless(self, host: Host, peer: Peer, protocol: int, discriminator: int) -> None:
+        """Let a host send one packet of a protocol without ports that is not ESP."""
+        self.exchanged.add((host, peer))
+        mark = self.number("packet")
+        self.plane.from_inside(packets.portless(host, peer, protocol, discriminator, mark))
+        self.settle()
+
+    def come_portless(self, peer: Peer, protocol: int, discriminator: int) -> int:
+        """Let a peer send one; return its mark."""
+        mark = self.number("packet")
+        self.plane.from_outside(packets.portless(peer, OUTSIDE, protocol, discriminator, mark))
+        self.settle()
+        return mark
+
+    def say_l2tp(self, host: Host, peer: Peer, connection_id: int, message_type: int, ids: dict[int, int]) -> None:
+        """Let a host send an L2TPv3 control message."""
+        self.exchanged.add((host, peer))
+        self.plane.from_inside(packets.l2tp_control(host, peer, connection_id, message_type, ids))
+        self.settle()
+
+    def hear_l2tp(self, peer: Peer, connection_id: int, message_type: int, ids: dict[int, int]) -> None:
+        """Let a peer send an L2TPv3 control message to whoever has the connection ID."""
+        self.plane.from_outside(packets.l2tp_control(peer, OUTSIDE, connection_id, message_type, ids))
+        self.settle()
+
     def forge(self, peer: Peer, spi: Spi) -> None:
         """Let a packet come that belongs to nobody, past what the data plane would have stopped."""
         self.tell(EspUnclaimed(peer, spi, 1))
@@ -188,13 +217,16 @@ class World:
         self._deliver()
         while True:
             if self.plane.observed:
-                self._observe(self.plane.observed.popleft())
+                self._hear(self.plane.observed.popleft())
             elif self.plane.punted:
-                self.tell(_question(self.plane.punted.popleft()))
+                self._hear(self.plane.punted.popleft())
             elif self._answers:
                 self.tell(self._answers.pop(0))
+            elif self.plane.sent:
+                packet = self.plane.sent.popleft()
+                for observer in self.on_sent:
+                    observer(packet)
             else:
-                self.plane.sent.clear()
                 return
 
     def tell(self, event: Event) -> None:
@@ -238,6 +270,9 @@ class World:
         while self.plane.delivered:
             delivery = self.plane.delivered.popleft()
             packet = ipv4.parse(delivery.packet)
+            if packet is not None and packet.protocol not in (IpProtocol.ESP, IpProtocol.UDP):
+                for watcher in self.on_clear_text:
+                    watcher(delivery.host, delivery.packet)
             if packet is None or packet.protocol != IpProtocol.ESP:
                 continue
             spi, mark = packets.esp_mark(delivery.packet)
@@ -251,22 +286,7 @@ class World:
     def _owns(self, host: Host, peer: Peer, spi: Spi) -> bool:
         return any(sa.between == (host, peer) and sa.spi_to_inside == spi and not sa.is_gone for sa in self.sas)
 
-    def _observe(self, seen: IkeObserved) -> None:
-        header = ike.parse(seen.message)
-        assert header is not None
-        from_host = seen.direction is Direction.TO_PEER
-        self.tell(
-            IkeMessageSeen(
-                seen.host, seen.peer, header.initiator_spi, header.exchange, header.exchange_id, from_host, seen.floated
-            )
-        )
-
-
-def _question(punted: Punted) -> Event:
-    packet = ipv4.parse(punted.packet)
-    header = esp.parse(packet.payload) if packet else None
-    assert header is not None
-    key = punted.key
-    if key.direction is Direction.TO_INSIDE:
-        return EspUnclaimed(key.peer, header.spi, header.sequence)
-    return EspFromInside(key.host, key.peer, header.spi, header.sequence)
+    def _hear(self, report: Report) -> None:
+        event = hearing.event_of(report)
+        assert event is not None, "everything here is what its protocol says"
+        self.tell(event)

@@ -81,6 +81,9 @@ def up(
     attach: Annotated[Attach, typer.Option(help="How BPF programs are attached; auto takes what the kernel has.")] = (
         Attach.AUTO
     ),
+    ipv6_ipsec: Annotated[
+        bool, typer.Option(help="Let IPsec over IPv6 in to the devices unasked, as RFC 6092 recommends.")
+    ] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work when it is stopped.")] = False,
 ) -> None:
     """Carry VPNs between interfaces until stopped.
@@ -88,7 +91,7 @@ def up(
     Ctrl-C, SIGTERM and `throughway down` stop it, and leave no rule, program or mapping behind.
     """
     with _explained():
-        become_daemon(inside or [], outside, gateway, attach, keep)
+        become_daemon(inside or [], outside, gateway, attach, keep, ipv6_ipsec)
 
 
 @app.command()

@@ -7,6 +7,7 @@ the narrow one has two lines a session and fits into 80 columns. Which one is us
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import ip_address
+from textwrap import wrap
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
@@ -23,6 +24,7 @@ _VERDICTS: Final = {
     Verdict.CONTESTED: ("?", "?", "yellow"),
     Verdict.WAITING: ("…", ".", "cyan"),
     Verdict.TRACKED: ("=", "=", "blue"),
+    Verdict.REFUSED: ("✗", "x", "red"),
 }
 """For each verdict a sign, a sign for terminals of ASCII only, and a colour. The word always stands beside them."""
 
@@ -43,6 +45,9 @@ _WIDE: Final[tuple[tuple[str, str], ...]] = (
 """The columns of the wide layout. Packets and bytes belong to the direction before them."""
 
 _VERDICT_COLUMN: Final = 9
+
+_NOTE_LINES_MAX: Final = 4
+"""Lines that say why something was refused, on a screen that is redrawn in place."""
 
 _LINES_AROUND: Final = 7
 """Of the summary, the table's head, the count of what is left out, and the prompt."""
@@ -65,13 +70,16 @@ class SessionsView:
         yield Text(self.summary(), style="bold")
         if not self._sessions:
             return
-        shown = self._shown(1)
+        notes = self._notes(options.max_width)
+        shown = self._shown(1, len(notes))
         lines = _wide_lines(shown, options)
         if lines is not None:
             yield from lines
         else:
-            shown = self._shown(2)
+            shown = self._shown(2, len(notes))
             yield _narrow_table(shown, options.ascii_only)
+        for note in notes:
+            yield Text(note, style=_VERDICTS[Verdict.REFUSED][2])
         left_out = len(self._sessions) - len(shown)
         if left_out:
             yield Text(f"and {left_out:,} more: `throughway sessions` lists all", style="dim")
@@ -90,10 +98,20 @@ class SessionsView:
         ]
         return " - ".join(part for part in parts if part)
 
-    def _shown(self, lines_each: int) -> Sequence[Session]:
+    def _shown(self, lines_each: int, note_lines: int) -> Sequence[Session]:
         if self._height is None:
             return self._sessions
-        return self._sessions[: max(1, (self._height - _LINES_AROUND) // lines_each)]
+        return self._sessions[: max(1, (self._height - _LINES_AROUND - note_lines) // lines_each)]
+
+    def _notes(self, width: int) -> list[str]:
+        """Return lines that say why sessions were refused, no more than there is room for."""
+        lines = [
+            line
+            for session in self._sessions
+            if session.reason
+            for line in wrap(printable(f"{session.device} {session.protocol} {session.peer}: {session.reason}"), width)
+        ]
+        return lines if self._height is None else lines[:_NOTE_LINES_MAX]
 
 
 def _wide_lines(sessions: Sequence[Session], options: ConsoleOptions) -> list[Text] | None:

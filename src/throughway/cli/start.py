@@ -28,23 +28,28 @@ class CannotStart(ControlError):
     """The operator asked for what cannot be, or may not do it."""
 
 
-def become_daemon(inside: Sequence[str], outside: str | None, gateway: str, attach: Attach, keep: bool) -> None:
+def become_daemon(
+    inside: Sequence[str], outside: str | None, gateway: str, attach: Attach, keep: bool, ipv6_ipsec: bool
+) -> None:
     """Replace this process by the daemon, which so stays in the foreground and gets the signals.
 
     Returns never. Raises CannotStart, or GatewayNameRejected.
     """
     socket_path(gateway)
     check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
-    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep)
+    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec)
     check_privileges(os.geteuid(), _effective_capabilities(), arguments)
     sys.stdout.flush()
     os.execv(sys.executable, daemon_command(arguments))  # noqa: S606 - no shell is wanted
 
 
-def daemon_arguments(inside: Sequence[str], outside: str, gateway: str, attach: Attach, keep: bool) -> list[str]:
+def daemon_arguments(
+    inside: Sequence[str], outside: str, gateway: str, attach: Attach, keep: bool, ipv6_ipsec: bool
+) -> list[str]:
     """Return the options of the daemon, which are those of `up`."""
     arguments = [word for interface in inside for word in ("--inside", interface)]
     arguments += ["--outside", outside, "--gateway", gateway, "--attach", attach.value]
+    arguments += [] if ipv6_ipsec else ["--no-ipv6-ipsec"]
     return [*arguments, "--keep"] if keep else arguments
 
 

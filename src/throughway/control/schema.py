@@ -26,6 +26,8 @@ class Verdict(StrEnum):
     """The host sends and nothing has come back."""
     TRACKED = "tracked"
     """The kernel's connection tracking holds it."""
+    REFUSED = "refused"
+    """The host may not have it; the session's `reason` says why, and what to do."""
 
 
 class CarriedBy(StrEnum):
@@ -63,7 +65,8 @@ class Session(_Record):
     """One use of a VPN as a person sees it: a device, a peer and a protocol.
 
     Discriminators are text, as people write them: "0x1234abcd" for an SPI, "udp 51820" for a port,
-    "call 128" for a PPTP call. The newest comes first. Ages are in seconds.
+    "call 128" for a PPTP call, "key 0x2a" for GRE. The newest comes first. Ages are in seconds.
+    `reason` is a sentence for people, and empty where nothing was refused.
     """
 
     id: str
@@ -81,6 +84,7 @@ class Session(_Record):
     age_s: float
     idle_s: float
     carried_by: CarriedBy
+    reason: str = ""
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -106,6 +110,7 @@ class Session(_Record):
             age_s=read.number("age_s"),
             idle_s=read.number("idle_s"),
             carried_by=read.choice("carried_by", CarriedBy),
+            reason=read.text("reason") if read.has("reason") else "",
         )
 
 

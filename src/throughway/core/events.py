@@ -82,6 +82,62 @@ class HostDisowned:
 
 
 @dataclass(frozen=True, slots=True)
+class PortlessFromInside:
+    """A host sent the first packet of a flow that the data plane does not know, of any protocol but ESP.
+
+    `host` is ROUTER for the router's own. `core.discriminators` says what `discriminator` is.
+    """
+
+    host: Host
+    peer: Peer
+    protocol: int
+    discriminator: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortlessUnclaimed:
+    """A packet came from a peer, of a flow that the data plane does not know and of any protocol but ESP."""
+
+    peer: Peer
+    protocol: int
+    discriminator: int
+
+
+@dataclass(frozen=True, slots=True)
+class L2tpControl:
+    """What an L2TPv3 control message says of IDs (RFC 3931 sections 3.2.1, 5.4); None where it says nothing.
+
+    `control_connection_id` is that of the header, which its receiver has assigned, and 0 before it has.
+    Assigned and local IDs are those that the sender wants to be sent to; `remote_session_id` is one
+    that the receiver assigned. `message_type` is None in a message without one, or with a hidden one.
+    """
+
+    control_connection_id: int
+    message_type: int | None = None
+    assigned_connection_id: int | None = None
+    local_session_id: int | None = None
+    remote_session_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class L2tpControlSeen:
+    """A control message of L2TPv3 over IP passed between a host and a peer."""
+
+    host: Host
+    peer: Peer
+    from_host: bool
+    message: L2tpControl
+
+
+@dataclass(frozen=True, slots=True)
+class AhFromInside:
+    """A host sent AH, and the packet filter refused it."""
+
+    host: Host
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
 class FlowCount:
     """The counters of one installed mapping, since it was installed, and the time of its last packet."""
 
@@ -132,6 +188,10 @@ Event = (
     | EspUnclaimed
     | IkeMessageSeen
     | HostDisowned
+    | PortlessFromInside
+    | PortlessUnclaimed
+    | L2tpControlSeen
+    | AhFromInside
     | CountersRead
     | MappingsAdopted
     | OutsideAddressChanged

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Self
+from typing import Final, Self
 
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
+from throughway.core.ids import ROUTER, Host, Peer
+
+PROTOCOL_MAX: Final = 255
+"""The largest number that the protocol field of IPv4 holds (RFC 791 section 3.1)."""
 
 
 class Direction(IntEnum):
@@ -20,28 +23,31 @@ class FlowKey:
 
     Towards the inside the host is what has to be found, so it is not part of the key: `host` is
     ROUTER there. Towards the peer it is part of the key, so that no host can touch the flow of
-    another one. `discriminator` is up to 64 bits in host order: the SPI for ESP.
+    another one. `protocol` is the IP protocol number (IANA). `discriminator` is up to 64 bits in host
+    order; `core.discriminators` says what it is for each protocol.
     """
 
     direction: Direction
-    protocol: IpProtocol
+    protocol: int
     peer: Peer
     discriminator: int
     host: Host = ROUTER
 
     def __post_init__(self) -> None:
         """Refuse what no packet can carry."""
+        if not 0 <= self.protocol <= PROTOCOL_MAX:
+            raise ValueError(f"protocol {self.protocol} is not an 8-bit number")
         if not 0 <= self.discriminator < 1 << 64:
             raise ValueError(f"discriminator {self.discriminator:#x} is not a 64-bit number")
         if self.direction is Direction.TO_INSIDE and self.host != ROUTER:
             raise ValueError("a flow to the inside is not named by its host")
 
     @classmethod
-    def to_inside(cls, protocol: IpProtocol, peer: Peer, discriminator: int) -> Self:
+    def to_inside(cls, protocol: int, peer: Peer, discriminator: int) -> Self:
         """Name what comes from the peer."""
         return cls(Direction.TO_INSIDE, protocol, peer, discriminator)
 
     @classmethod
-    def to_peer(cls, protocol: IpProtocol, host: Host, peer: Peer, discriminator: int) -> Self:
+    def to_peer(cls, protocol: int, host: Host, peer: Peer, discriminator: int) -> Self:
         """Name what the host sends to the peer."""
         return cls(Direction.TO_PEER, protocol, peer, discriminator, host)

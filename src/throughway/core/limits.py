@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from throughway.core.ids import IpProtocol
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -18,6 +20,23 @@ class Limits:
 
     held_bytes_max: int = 8 << 20
     """Bytes of held packets in the daemon, in total."""
+
+    early_fragments_per_packet_max: int = 64
+    """Later fragments of one packet that wait for its first one. The largest packet (RFC 791 section 3.1) has 45
+    of 1,480 bytes."""
+
+    early_fragments_per_address_max: int = 256
+    """Later fragments of one sender that wait for their first ones."""
+
+    early_fragments_bytes_max: int = 2 << 20
+    """Bytes of waiting later fragments in the daemon, in total; one sender may have an eighth of it."""
+
+    early_fragment_s: float = 1.0
+    """For how long a later fragment waits. What was reordered on the way is milliseconds apart; its receiver
+    waits for 15 s at least (RFC 791 section 3.2), and by then the rest of the packet is old."""
+
+    early_fragments_per_address_rate: int = 1000
+    """Later fragments a second that one sender may make wait; the burst is the same number."""
 
     held_s: float = 5.0
     """Held packets that got no decision in this time are dropped, and the tunnel is asked about again. A
@@ -45,15 +64,40 @@ class Limits:
     """Hosts that may be candidates for the tunnels of one peer."""
 
     spis_per_host_and_peer_max: int = 256
-    """SPIs in each direction that one host may have towards one peer. Several tunnels of one device
-    and the overlap of their rekeys need a few dozen; the rest is a flood."""
+    """SPIs in each direction that one host may have towards one peer; and as many flows of GRE, of L2TPv3 and
+    of everything else. Several tunnels of one device and the overlap of their rekeys need a few dozen; the
+    rest is a flood."""
 
     spis_per_peer_max: int = 16384
-    """Inbound SPIs of one peer."""
+    """Inbound SPIs of one peer; and as many flows of GRE, of L2TPv3 and of everything else."""
 
     esp_idle_s: float = 900.0
     """An ESP mapping without a packet in either direction is forgotten after this time. Other kernels
     use 900 s; RFC 4787 has no figure for ESP, and REQ-5 asks for no less than 300 s for UDP."""
+
+    gre_idle_s: float = 1800.0
+    """A GRE mapping without a packet in either direction is forgotten after this time. RFC 2784 has no
+    keepalive, so a tunnel may be quiet for long: as quiet as the TCP connections in it may be."""
+
+    l2tpv3_idle_s: float = 1800.0
+    """The same for L2TPv3 over IP. A control connection says Hello every 60 s (RFC 3931 section 4.4);
+    a session without one has nothing to say while nobody uses it."""
+
+    portless_idle_s: float = 600.0
+    """The same for every other protocol without ports: twice what RFC 4787 REQ-5 recommends for UDP."""
+
+    l2tpv3_turn_s: float = 2.0
+    """For how long a host's new unmanaged L2TPv3 session may keep those of other hosts to the same peer
+    waiting, and for how long these are held. It is longer than the way to any peer and back."""
+
+    refusals_max: int = 4096
+    """Refusals that are remembered for people to see, in total; the oldest makes room."""
+
+    refusals_per_host_max: int = 16
+    """The same, of one host."""
+
+    refusal_shown_s: float = 60.0
+    """For how long a refusal is shown after the host last asked; one that goes on asks every `refused_s`."""
 
     candidate_idle_s: float = 3600.0
     """A host that exchanged nothing with a peer for so long is no longer a candidate for new SPIs.
@@ -67,7 +111,8 @@ class Limits:
 
     uncredited_spis_per_peer_max: int = 256
     """Inbound SPIs of one peer that no evidence announced. Above it the least recently used one makes room,
-    so that forged packets push out each other and not the tunnels that were negotiated."""
+    so that forged packets push out each other and not the tunnels that were negotiated. L2TPv3 sessions that no
+    host has asked for count for themselves."""
 
     uncredited_spis_per_host: int = 4
     """The same, for each host that exchanges something with the peer, where that is more."""
@@ -86,3 +131,27 @@ class Limits:
 
     sweep_every_s: float = 30.0
     """How often what is idle is looked for."""
+
+    def idle_s(self, protocol: int) -> float:
+        """Return for how long a mapping of a protocol lives without a packet."""
+        match protocol:
+            case IpProtocol.ESP:
+                return self.esp_idle_s
+            case IpProtocol.GRE:
+                return self.gre_idle_s
+            case IpProtocol.L2TPV3:
+                return self.l2tpv3_idle_s
+            case _:
+                return self.portless_idle_s
+
+    udp_idle_s: int = 300
+    """A UDP flow of a VPN that the kernel tracks is forgotten after this time, from its first packet on. RFC 4787
+    REQ-5 recommends five minutes, and RFC 6092 REC-14 has them as the default for IPv6."""
+
+    pptp_control_idle_s: int = 7440
+    """The same for PPTP's control connection: no less than two hours and four minutes (RFC 5382 REQ-5), which is
+    longer than TCP's keep-alives are apart (RFC 1122 section 4.2.3.6)."""
+
+    pptp_call_idle_s: int = 1800
+    """The same for the GRE of a PPTP call that was answered; as long as other GRE. The kernel's own is 180 s, and a
+    call forgotten while its control connection lives is not known again."""

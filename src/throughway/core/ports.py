@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
@@ -46,6 +46,47 @@ class IkeObserved:
     direction: Direction
     floated: bool
     message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ControlObserved:
+    """The first bytes of a control message that passed, of a protocol that assigns its discriminators in clear.
+
+    So far this is L2TPv3 over IP (RFC 3931 section 3.2.1): `protocol` is 115, and `message` begins at
+    the control message header, behind the session ID of 0, and has at most 512 bytes.
+    """
+
+    host: Host
+    peer: Peer
+    direction: Direction
+    protocol: int
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AhObserved:
+    """A host sent AH (RFC 4302), which no NAT can carry and which was refused."""
+
+    host: Host
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Disowned:
+    """A host answered what came to it from the peer with ICMP destination unreachable, and that was not passed on.
+
+    `code` is that of ICMP type 3 (RFC 792), and `discriminator` is of the packet that it quotes.
+    """
+
+    host: Host
+    peer: Peer
+    protocol: int
+    discriminator: int
+    code: int
+
+
+Report: TypeAlias = Punted | IkeObserved | ControlObserved | AhObserved | Disowned
+"""What a data plane tells of its own accord, in the order in which it happened."""
 
 
 @dataclass(frozen=True, slots=True)

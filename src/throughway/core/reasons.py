@@ -16,6 +16,8 @@ class Reason(IntEnum):
     FAN_OUT_COPY = 4
     ICMP_ERROR_TRANSLATED = 5
     ROUTER_OWN = 6
+    UNTRANSLATED = 7
+    FRAGMENT_HELD = 8
 
     MALFORMED = 16
     NO_CANDIDATE = 17
@@ -32,6 +34,10 @@ class Reason(IntEnum):
     RESERVED_SPI = 28
     HELD_TOO_LONG = 29
     REINJECTED_LOST = 30
+    DISCRIMINATOR_TAKEN = 31
+    ICMP_ERROR_UNKNOWN = 32
+    AH_REFUSED = 33
+    DISOWNED = 34
 
     @property
     def is_drop(self) -> bool:

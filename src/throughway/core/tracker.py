@@ -3,48 +3,64 @@
 It knows which hosts exchange what with which peers, and decides who gets the packets that name
 nobody. It does no I/O and reads no clock, so that the daemon, the tests, the simulator and the
 capture files all drive the same code.
+
+What it knows of a protocol is in a part of its own: ESP in `esp`, L2TPv3 over IP in `l2tpv3`, GRE and everything
+else in `exact`. Here is what they share: relations, bounds, time, restart.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Protocol
 
-from throughway.core import deciding
-from throughway.core.bindings import Binding, HostAtPeer, PeerState
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.bounds import Bounds
+from throughway.core.commands import Command, Record, RemoveMapping, WakeAt
+from throughway.core.esp import EspPart
 from throughway.core.events import (
     AdoptedFlow,
+    AhFromInside,
     CountersRead,
     EspFromInside,
     EspUnclaimed,
     Event,
+    FlowCount,
     HostDisowned,
-    IkeExchange,
     IkeMessageSeen,
+    L2tpControlSeen,
     MappingsAdopted,
     OutsideAddressChanged,
+    PortlessFromInside,
+    PortlessUnclaimed,
     TimerExpired,
 )
-from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
+from throughway.core.exact import ExactPart
+from throughway.core.flows import FlowKey
+from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.l2tpv3 import L2tpPart
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
-from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+from throughway.core.tunnels import Refusal, Refusals, Tunnels
+from throughway.core.verdicts import Certain, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class EspTunnels:
-    """All ESP between one host and one peer, as people see it."""
+class _Part(Protocol):
+    """What the frame asks of the part for a protocol. Whatever removes a mapping says so by its command alone."""
 
-    host: Host
-    peer: Peer
-    spis_to_peer: tuple[Spi, ...]
-    spis_to_inside: tuple[Spi, ...]
-    contested: tuple[Spi, ...]
-    """SPIs of which the host gets a copy and that may be another one's."""
-    rivals: int
-    """Hosts that contest the most contested of them, this one included."""
-    first_at: float
+    def tunnels(self) -> Iterator[Tunnels]:
+        """All that hosts and peers exchange, for people."""
+
+    def forget(self, host: Host, peer: Peer, now: float) -> list[Command]:
+        """Forget all about a host and a peer. Unknown ones are no error."""
+
+    def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
+        """Take note of counters of this part's protocols."""
+
+    def expire(self, now: float) -> list[Command]:
+        """Do what a moment asked for with WakeAt was for."""
+
+    def sweep(self, now: float) -> list[Command]:
+        """Forget what is idle."""
+
+    def adopt(self, flows: Sequence[AdoptedFlow], now: float) -> list[Command]:
+        """Take over mappings of an earlier run."""
 
 
 class Tracker:
@@ -52,16 +68,22 @@ class Tracker:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits: Final = limits or Limits()
-        self._peers: dict[Peer, PeerState] = {}
-        self._peers_of: Final[dict[Host, dict[Peer, None]]] = {}
-        self._relations = 0
-        self._mappings = 0
+        self._bounds: Final = Bounds(self._limits)
+        self._refusals: Final = Refusals(self._limits)
+        self._esp: Final = EspPart(self._bounds)
+        self._exact: Final = ExactPart(self._bounds, self._refusals)
+        self._l2tpv3: Final = L2tpPart(self._bounds, self._refusals)
+        self._parts: Final[tuple[_Part, ...]] = (self._esp, self._exact, self._l2tpv3)
         self._sweep_at: float | None = None
         self._on: Final[dict[type, Callable[[Any, float], list[Command]]]] = {
-            EspFromInside: self._on_esp_from_inside,
-            EspUnclaimed: self._on_esp_unclaimed,
-            IkeMessageSeen: self._on_ike_message_seen,
-            HostDisowned: self._on_host_disowned,
+            EspFromInside: self._esp.on_from_inside,
+            EspUnclaimed: self._esp.on_unclaimed,
+            IkeMessageSeen: self._esp.on_ike_message_seen,
+            HostDisowned: self._esp.on_host_disowned,
+            PortlessFromInside: self._on_portless_from_inside,
+            PortlessUnclaimed: self._on_portless_unclaimed,
+            L2tpControlSeen: self._l2tpv3.on_control_seen,
+            AhFromInside: self._on_ah_from_inside,
             CountersRead: self._on_counters_read,
             MappingsAdopted: self._on_mappings_adopted,
             OutsideAddressChanged: self._on_outside_address_changed,
@@ -70,278 +92,108 @@ class Tracker:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take note of one event and return what to do about it, in order."""
-        commands = self._on[type(event)](event, now)
-        self._mappings -= sum(isinstance(command, RemoveMapping) for command in commands)
-        if self._sweep_at is None and self._peers:
+        commands: list[Command] = []
+        if isinstance(event, EspFromInside | IkeMessageSeen | PortlessFromInside | L2tpControlSeen):
+            commands += self._counted(self._make_room_for(event.host, event.peer, now))
+        commands += self._counted(self._on[type(event)](event, now))
+        if self._sweep_at is None and not (self._bounds.is_empty and self._refusals.is_empty):
             self._sweep_at = now + self._limits.sweep_every_s
             commands.append(WakeAt(self._sweep_at))
         return commands
+
+    def _counted(self, commands: list[Command]) -> list[Command]:
+        self._bounds.mappings -= sum(isinstance(command, RemoveMapping) for command in commands)
+        return commands
+
+    def _make_room_for(self, host: Host, peer: Peer, now: float) -> list[Command]:
+        """Keep a host within its own bound of peers: what it used least recently is forgotten."""
+        oldest = self._bounds.in_the_way(host, peer)
+        if oldest is None:
+            return []
+        return [command for part in self._parts for command in part.forget(host, oldest, now)]
 
     # Queries
 
     def verdict(self, peer: Peer, spi: Spi) -> Verdict:
         """Say what is believed of an SPI that comes from a peer."""
-        state = self._peers.get(peer)
-        binding = state.bindings.get(spi) if state else None
-        return binding.verdict if binding else Unknown()
+        return self._esp.verdict(peer, spi)
+
+    def owner(self, key: FlowKey) -> Host | None:
+        """Say who alone gets a flow to the inside, whichever its protocol."""
+        match key.protocol:
+            case IpProtocol.ESP:
+                verdict = self._esp.verdict(key.peer, Spi(key.discriminator))
+                return verdict.host if isinstance(verdict, Certain) else None
+            case IpProtocol.L2TPV3:
+                return self._l2tpv3.owner(key.peer, key.discriminator)
+            case _:
+                return self._exact.owner(key.peer, key.protocol, key.discriminator)
 
     @property
     def mapping_count(self) -> int:
         """How many mappings the data plane has by now, both directions."""
-        return self._mappings
+        return self._bounds.mappings
 
     def bindings(self) -> Iterator[tuple[Peer, Spi, Verdict]]:
         """All inbound SPIs that are known, in no order."""
-        for state in self._peers.values():
-            for binding in state.bindings.values():
-                yield state.peer, binding.spi, binding.verdict
+        return self._esp.bindings()
 
-    def tunnels(self) -> Iterator[EspTunnels]:
-        """All hosts and peers between which there is ESP, in the order in which they were met."""
-        for state in self._peers.values():
-            certain: dict[Host, list[Binding]] = {}
-            contested: dict[Host, list[Binding]] = {}
-            for binding in state.bindings.values():
-                shelf = contested if len(binding.candidates) > 1 else certain
-                for candidate in binding.candidates:
-                    shelf.setdefault(candidate, []).append(binding)
-            for host in state.hosts.values():
-                own = certain.get(host.host, [])
-                shared = contested.get(host.host, [])
-                begun = [sa.first_at for sa in host.outgoing.values()] + [binding.first_at for binding in own]
-                if begun:
-                    yield EspTunnels(
-                        host=host.host,
-                        peer=state.peer,
-                        spis_to_peer=tuple(host.outgoing),
-                        spis_to_inside=tuple(binding.spi for binding in own),
-                        contested=tuple(binding.spi for binding in shared),
-                        rivals=max((len(binding.candidates) for binding in shared), default=1),
-                        first_at=min(begun),
-                    )
+    def tunnels(self) -> Iterator[Tunnels]:
+        """All that hosts and peers exchange by protocols without ports, one row for each host, peer and protocol."""
+        for part in self._parts:
+            yield from part.tunnels()
 
-    # What comes from inside
+    def refusals(self) -> list[Refusal]:
+        """What hosts asked for lately and may not have."""
+        return self._refusals.all()
 
-    def _on_esp_from_inside(self, event: EspFromInside, now: float) -> list[Command]:
-        key = FlowKey.to_peer(IpProtocol.ESP, event.host, event.peer, event.spi_to_peer)
-        commands = self._make_room_for(event.host, event.peer, now)
-        host = self._meet(event.host, event.peer, now, is_start=False)
-        if host is None:
-            return [*commands, Refuse(key, Reason.REFUSED, "hosts.limit")]
-        if event.spi_to_peer not in host.outgoing:
-            commands += self._make_room_outgoing(host, event.peer)
-            if self._is_full(commands):
-                return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
-            is_new = event.sequence <= self._limits.new_sa_sequence_max
-            unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
-            self._mappings += 1
-            state = self._peers[event.peer]
-            if unexplained:
-                commands += deciding.widen(state, host, now, self._limits)
-            commands += deciding.reconsider(state, now, self._limits)
-        commands += [InstallMapping(key, event.host), Reinject(key)]
-        return commands
+    # Packets of protocols without ports
 
-    def _is_full(self, commands: list[Command]) -> bool:
-        """Whether there is no room for one more mapping, with what the commands make room for."""
-        freed = sum(isinstance(command, RemoveMapping) for command in commands)
-        return self._mappings - freed >= self._limits.mappings_max
+    def _on_portless_from_inside(self, event: PortlessFromInside, now: float) -> list[Command]:
+        is_l2tpv3 = event.protocol == IpProtocol.L2TPV3
+        return (self._l2tpv3 if is_l2tpv3 else self._exact).on_from_inside(event, now)
 
-    def _make_room_outgoing(self, host: HostAtPeer, peer: Peer) -> list[Command]:
-        """Keep a host within its own bound: its least recently used SPI makes room."""
-        if len(host.outgoing) < self._limits.spis_per_host_and_peer_max:
+    def _on_portless_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:
+        is_l2tpv3 = event.protocol == IpProtocol.L2TPV3
+        return (self._l2tpv3 if is_l2tpv3 else self._exact).on_unclaimed(event, now)
+
+    def _on_ah_from_inside(self, event: AhFromInside, now: float) -> list[Command]:
+        """Note for people that AH was refused; the packet filter has done so already."""
+        if not self._refusals.note(event.host, event.peer, IpProtocol.AH, 0, Reason.AH_REFUSED, now):
             return []
-        oldest = min(host.outgoing, key=lambda spi: host.outgoing[spi].last_packet_at)
-        del host.outgoing[oldest]
-        return [RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, peer, oldest))]
-
-    def _on_ike_message_seen(self, event: IkeMessageSeen, now: float) -> list[Command]:
-        is_start = event.exchange is IkeExchange.INITIAL
-        commands = self._make_room_for(event.host, event.peer, now)
-        host = self._meet(event.host, event.peer, now, is_start=is_start)
-        if host is None:
-            return commands
-        host.see_ike_sa(event.initiator_spi, floated=event.floated)
-        if event.floated:
-            return commands
-        if event.exchange is IkeExchange.FIRST_CHILD:
-            # One child SA, however many rounds of EAP it takes: the message IDs of its rounds do not count.
-            host.credit_exchange((event.initiator_spi, event.exchange, 0), now, from_host=event.from_host)
-        elif event.exchange is IkeExchange.CHILD:
-            key = (event.initiator_spi, event.exchange, event.exchange_id)
-            host.credit_exchange(key, now, from_host=event.from_host)
-        return commands
-
-    def _on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
-        state = self._peers.get(event.peer)
-        if state is None:
-            return []
-        return deciding.disown(state, event.host, event.spi_to_inside, now, self._limits)
-
-    def _meet(self, host: Host, peer: Peer, now: float, *, is_start: bool) -> HostAtPeer | None:
-        """Find or make what is known of a host and a peer; None when there are too many hosts already.
-
-        `is_start`: the conversation begins here, before our eyes. If it does not, the host may own
-        more than we saw.
-        """
-        state = self._peers.get(peer)
-        known = state.hosts.get(host) if state else None
-        if known is None:
-            if self._relations >= self._limits.relations_max:
-                return None
-            if state is not None and len(state.hosts) >= self._limits.hosts_per_peer_max:
-                return None
-            if state is None:
-                state = self._peers[peer] = PeerState(peer)
-            unseen_until = now if is_start else now + self._limits.unseen_s
-            known = state.hosts[host] = HostAtPeer(host, last_seen_at=now, unseen_until=unseen_until)
-            self._peers_of.setdefault(host, {})[peer] = None
-            self._relations += 1
-        known.last_seen_at = now
-        return known
-
-    def _make_room_for(self, host: Host, peer: Peer, now: float) -> list[Command]:
-        """Keep a host within its own bound of peers: what it used least recently is forgotten."""
-        peers = self._peers_of.get(host, {})
-        if peer in peers or len(peers) < self._limits.peers_per_host_max:
-            return []
-        oldest = min(peers, key=lambda known: self._peers[known].hosts[host].last_seen_at)
-        return self._forget_relation(self._peers[oldest], host, now)
-
-    def _forget_relation(self, state: PeerState, host: Host, now: float) -> list[Command]:
-        """Forget that a host exchanged anything with a peer."""
-        commands: list[Command] = [
-            RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host, state.peer, spi)) for spi in state.hosts[host].outgoing
-        ]
-        commands += deciding.withdraw(state, host, now, self._limits)
-        del state.hosts[host]
-        del self._peers_of[host][state.peer]
-        if not self._peers_of[host]:
-            del self._peers_of[host]
-        self._relations -= 1
-        if not state.hosts:
-            del self._peers[state.peer]
-        return commands
-
-    # What comes from outside
-
-    def _on_esp_unclaimed(self, event: EspUnclaimed, now: float) -> list[Command]:
-        key = deciding.key_of(event.peer, event.spi_to_inside)
-        state = self._peers.get(event.peer)
-        if state is None:
-            return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
-        known = state.bindings.get(event.spi_to_inside)
-        if known is not None:
-            return [self._install(key, known), Reinject(key)]
-        if len(state.bindings) >= self._limits.spis_per_peer_max or self._is_full([]):
-            return [Refuse(key, Reason.REFUSED, "mappings.limit")]
-        commands = deciding.claim(state, event.spi_to_inside, event.sequence, now, self._limits)
-        if not commands:
-            return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
-        self._mappings += 1
-        return commands
-
-    def _install(self, key: FlowKey, binding: Binding) -> Command:
-        if isinstance(binding.verdict, Certain):
-            return InstallMapping(key, binding.verdict.host)
-        return FanOut(key, deciding.offered(binding, self._limits))
+        return [Record("ah.refused", {"host": str(event.host), "peer": str(event.peer)})]
 
     # Time
 
     def _on_counters_read(self, event: CountersRead, now: float) -> list[Command]:
-        heard: dict[Peer, set[Host]] = {}
-        for count in event.counts:
-            state = self._peers.get(count.key.peer)
-            if state is None:
-                continue
-            spi = Spi(count.key.discriminator)
-            if count.key.direction is Direction.TO_INSIDE:
-                if binding := state.bindings.get(spi):
-                    binding.last_packet_at = max(binding.last_packet_at, count.last_packet_at)
-            elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
-                if count.last_packet_at > sa.last_packet_at:
-                    heard.setdefault(state.peer, set()).add(host.host)
-                sa.last_packet_at = max(sa.last_packet_at, count.last_packet_at)
-                host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
-        commands: list[Command] = []
-        for peer, hosts in heard.items():
-            for binding in self._peers[peer].bindings.values():
-                if isinstance(binding.verdict, Contested):
-                    commands += deciding.offer_next(self._peers[peer], binding, frozenset(hosts), self._limits)
-        return commands
+        counts = {part: [count for count in event.counts if self._part(count.key) is part] for part in self._parts}
+        return [command for part, own in counts.items() for command in part.count(own, now)]
+
+    def _part(self, key: FlowKey) -> _Part:
+        match key.protocol:
+            case IpProtocol.ESP:
+                return self._esp
+            case IpProtocol.L2TPV3:
+                return self._l2tpv3
+            case _:
+                return self._exact
 
     def _on_timer_expired(self, event: TimerExpired, now: float) -> list[Command]:
+        commands = [command for part in self._parts for command in part.expire(now)]
         if self._sweep_at is None or now < self._sweep_at:
-            return []
+            return commands
         self._sweep_at = None
-        commands: list[Command] = []
-        for state in list(self._peers.values()):
-            commands += self._sweep(state, now)
-        return commands
-
-    def _sweep(self, state: PeerState, now: float) -> list[Command]:
-        """Forget what is idle: mappings, hosts that are no longer candidates."""
-        idle_before = now - self._limits.esp_idle_s
-        commands: list[Command] = []
-        for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before]:
-            commands += deciding.forget_binding(state, spi)
-        for host in list(state.hosts.values()):
-            for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:
-                del host.outgoing[spi]
-                commands.append(RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, state.peer, spi)))
-            if host.host != ROUTER:  # of its exchanges only one direction is seen
-                host.give_up_unanswered(now - self._limits.exchange_unanswered_s)
-        needed = {host for binding in state.bindings.values() for host in binding.candidates}
-        for host in list(state.hosts.values()):
-            is_idle = now - host.last_seen_at > self._limits.candidate_idle_s
-            if is_idle and not host.outgoing and host.host not in needed:
-                commands += self._forget_relation(state, host.host, now)
-        commands += deciding.reconsider(state, now, self._limits)
+        self._refusals.sweep(now)
+        for part in self._parts:
+            commands += part.sweep(now)
         return commands
 
     # Restart and change of address
 
     def _on_mappings_adopted(self, event: MappingsAdopted, now: float) -> list[Command]:
-        """Take over what an earlier run decided. What it knew besides is gone, so no credit bounds these hosts."""
-        for flow in event.flows:
-            if flow.key.direction is Direction.TO_PEER:
-                self._adopt_outgoing(flow, now)
-        for flow in event.flows:
-            if flow.key.direction is Direction.TO_INSIDE:
-                self._adopt_to_inside(flow, now)
-        return []
-
-    def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> None:
-        host = self._meet(flow.key.host, flow.key.peer, now, is_start=False)
-        if host is None:
-            return
-        spi = Spi(flow.key.discriminator)
-        if spi not in host.outgoing:
-            host.see_outgoing(spi, now, is_new=False)
-            self._mappings += 1
-        host.outgoing[spi].last_packet_at = flow.count.last_packet_at
-
-    def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> None:
-        spi = Spi(flow.key.discriminator)
-        met = [self._meet(host, flow.key.peer, now, is_start=False) for host in flow.hosts]
-        owners = [host for host in met if host is not None]
-        state = self._peers.get(flow.key.peer)
-        if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
-            return
-        verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)
-        state.bindings[spi] = Binding(
-            spi=spi,
-            first_at=now,
-            last_packet_at=flow.count.last_packet_at,
-            candidates=flow.hosts,
-            verdict=verdict,
-            is_credited=True,
-        )
-        self._mappings += 1
-        for host in owners:
-            host.is_adopted = True
-        if isinstance(verdict, Certain):
-            owners[0].own()
+        """Take over what an earlier run decided."""
+        adopted = {part: [flow for flow in event.flows if self._part(flow.key) is part] for part in self._parts}
+        return [command for part, own in adopted.items() for command in part.adopt(own, now)]
 
     def _on_outside_address_changed(self, event: OutsideAddressChanged, now: float) -> list[Command]:
         """Keep the mappings: peers that follow the change keep their SPIs (RFC 4555), others negotiate anew."""

@@ -14,15 +14,18 @@ from ipaddress import IPv4Address
 from typing import Final, Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer
+from throughway.core.ids import Host, Peer
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 FAN_OUT_MAX: Final = 16
 HELD_PER_FLOW_MAX: Final = 64
 FRAME_SMALL: Final = 1664
 FRAME_LARGE: Final = 9216
 IKE_HEADER_SIZE: Final = 28
+CONTROL_MESSAGE_MAX: Final = 512
 FRAGMENT_FRESH_NS: Final = 30_000_000_000
+FRAGMENT_REUSED_NS: Final = 1_000_000_000
+REPORT_AGAIN_NS: Final = 1_000_000_000
 
 
 class MappingFlag(IntFlag):
@@ -42,10 +45,33 @@ class PendingState(IntEnum):
 
 
 class PuntKind(IntEnum):
-    """Whether a punted packet waits for a decision or went on."""
+    """What a punted packet waits for, if it does."""
 
     HELD = 0
+    """A decision."""
     COPY = 1
+    """Nothing: it is the router's own, and went on."""
+    FRAGMENT = 2
+    """The first fragment of its packet."""
+    FIRST_FRAGMENT = 3
+    """Nothing: it is that first fragment, which went its way. There is no frame."""
+
+
+class FragmentState(IntEnum):
+    """What is known of a fragmented packet; the diagram is in bpf/keys.h."""
+
+    AWAITED = 0
+    KNOWN = 1
+    PASSES = 2
+
+
+class ObservedKind(IntEnum):
+    """What a record of the ring `observed` is about."""
+
+    IKE = 0
+    CONTROL = 1
+    AH = 2
+    DISOWNED = 3
 
 
 class ControlOp(IntEnum):
@@ -85,6 +111,9 @@ _FLOW_KEY: Final = (
 _FLOW_KEY_SIZE: Final = struct.calcsize("=" + "".join(code for _, code in _FLOW_KEY))
 _KEY_INSIDE: Final = f"{_FLOW_KEY_SIZE}s"
 
+_FRAGMENT_KEY: Final = (("source", "4s"), ("destination", "4s"), ("id", "2s"), ("protocol", "B"), ("direction", "B"))
+_FRAGMENT_KEY_INSIDE: Final = f"{struct.calcsize('=' + ''.join(code for _, code in _FRAGMENT_KEY))}s"
+
 LAYOUTS: Final[dict[str, Layout]] = {
     "flow_key": _layout(*_FLOW_KEY),
     "mapping": _layout(
@@ -102,11 +131,11 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("until_ns", "Q"),
     ),
     "sender_key": _layout(("peer", "4s"), ("protocol", "I"), ("discriminator", "Q")),
-    "fragment_key": _layout(
-        ("source", "4s"), ("destination", "4s"), ("id", "2s"), ("protocol", "B"), ("direction", "B")
+    "fragment_key": _layout(*_FRAGMENT_KEY),
+    "fragment": _layout(
+        ("key", _KEY_INSIDE), ("until_ns", "Q"), ("seen", "I"), ("total", "I"), ("state", "I"), ("zero32", "I")
     ),
-    "fragment": _layout(("key", _KEY_INSIDE), ("at_ns", "Q")),
-    "budget": _layout(("tokens", "I"), ("zero32", "I"), ("refilled_ns", "Q")),
+    "budget": _layout(("tokens", "I"), ("by_host", "I"), ("refilled_ns", "Q")),
     "config": _layout(
         ("layout_version", "I"),
         ("outside_address", "4s"),
@@ -118,21 +147,33 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("punts_per_peer", "I"),
         ("punts_per_host", "I"),
         ("ike_per_address", "I"),
+        ("fragments_per_address", "I"),
     ),
     "punt": _layout(
-        ("kind", "I"), ("sequence", "I"), ("size", "I"), ("link_header_size", "I"), ("at_ns", "Q"), ("key", _KEY_INSIDE)
+        ("kind", "I"),
+        ("sequence", "I"),
+        ("size", "I"),
+        ("link_header_size", "I"),
+        ("at_ns", "Q"),
+        ("key", _KEY_INSIDE),
+        ("fragment", _FRAGMENT_KEY_INSIDE),
+        ("zero32", "I"),
     ),
-    "ike_observed": _layout(
+    "observed": _layout(
+        ("kind", "I"),
         ("host", "4s"),
         ("peer", "4s"),
+        ("size", "H"),
+        ("filled", "H"),
+        ("discriminator", "Q"),
+        ("at_ns", "Q"),
+        ("protocol", "B"),
         ("direction", "B"),
         ("floated", "B"),
-        ("size", "H"),
+        ("code", "B"),
         ("zero32", "I"),
-        ("at_ns", "Q"),
-        ("header", f"{IKE_HEADER_SIZE}s"),
-        ("zero32b", "I"),
     ),
+    "report_key": _layout(("host", "4s"), ("peer", "4s"), ("discriminator", "Q"), ("kind", "I"), ("protocol", "I")),
     "control_request": _layout(
         ("op", "I"),
         ("count", "I"),
@@ -159,11 +200,9 @@ def pack_key(key: FlowKey) -> bytes:
 
 
 def unpack_key(data: bytes) -> FlowKey:
-    """Read a `struct flow_key`. A protocol or direction that we never write is a ValueError."""
+    """Read a `struct flow_key`. A direction that we never write is a ValueError."""
     host, peer, discriminator, protocol, direction, _, _ = LAYOUTS["flow_key"].format.unpack(data)
-    return FlowKey(
-        Direction(direction), IpProtocol(protocol), Peer(IPv4Address(peer)), discriminator, Host(IPv4Address(host))
-    )
+    return FlowKey(Direction(direction), protocol, Peer(IPv4Address(peer)), discriminator, Host(IPv4Address(host)))
 
 
 def pack_sender_key(key: FlowKey) -> bytes:
@@ -238,6 +277,7 @@ class ConfigRecord:
     punts_per_peer: int
     punts_per_host: int
     ike_per_address: int
+    fragments_per_address: int
 
     def pack(self) -> bytes:
         """Write a `struct config`."""
@@ -252,47 +292,7 @@ class ConfigRecord:
             self.punts_per_peer,
             self.punts_per_host,
             self.ike_per_address,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PuntRecord:
-    """One record of the ring `punts`. `frame` begins with the link header; a copy may be cut to FRAME_SMALL bytes."""
-
-    kind: PuntKind
-    sequence: int
-    link_header_size: int
-    at_ns: int
-    key: FlowKey
-    frame: bytes
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        """Read a `struct punt` and the frame behind it."""
-        layout = LAYOUTS["punt"]
-        kind, sequence, size, link_header_size, at_ns, key = layout.format.unpack_from(data)
-        frame = bytes(data[layout.size : layout.size + size])
-        return cls(PuntKind(kind), sequence, link_header_size, at_ns, unpack_key(key), frame)
-
-
-@dataclass(frozen=True, slots=True)
-class IkeObservedRecord:
-    """One record of the ring `observed`. `size` is that of the whole IKE message, `header` its first 28 bytes."""
-
-    host: Host
-    peer: Peer
-    direction: Direction
-    floated: bool
-    size: int
-    at_ns: int
-    header: bytes
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        """Read a `struct ike_observed`."""
-        host, peer, direction, floated, size, _, at_ns, header, _ = LAYOUTS["ike_observed"].format.unpack(data)
-        return cls(
-            Host(IPv4Address(host)), Peer(IPv4Address(peer)), Direction(direction), bool(floated), size, at_ns, header
+            self.fragments_per_address,
         )
 
 

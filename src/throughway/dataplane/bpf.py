@@ -10,6 +10,8 @@ over until the flow is open follows by itself (`pump`). All that must outlive th
     draining             hands over at most 64 more              put back in order
     open                 translates                              nothing
 
+A later fragment that came before its first one waits apart, for that and not for a decision: see `fragments`.
+
 BpfDataPlane is for one thread. Nothing in it waits.
 """
 
@@ -26,16 +28,27 @@ from throughway.core.events import AdoptedFlow
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host
 from throughway.core.limits import Limits
-from throughway.core.ports import IkeObserved, InstalledFlow, Interface, Punted
+from throughway.core.ports import (
+    AhObserved,
+    ControlObserved,
+    Disowned,
+    IkeObserved,
+    InstalledFlow,
+    Interface,
+    Punted,
+    Report,
+)
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi, adopt, pins
 from throughway.dataplane.attach import Attachments, AttachMode
 from throughway.dataplane.drain import Drain
+from throughway.dataplane.fragments import EarlyFragments
 from throughway.dataplane.held import HeldPackets
 from throughway.dataplane.hooks import wanted_hooks
 from throughway.dataplane.inject import Injector, Sent
 from throughway.dataplane.libbpf import BpfObject
 from throughway.dataplane.pins import GatewayFolder
+from throughway.dataplane.records import ObservedRecord, PuntRecord
 from throughway.dataplane.ring import Ring
 from throughway.dataplane.sweep import Sweep
 from throughway.dataplane.tables import Tables
@@ -90,11 +103,13 @@ class BpfDataPlane:
         self._outside = settings.outside
         self._address = self._tables.outside_address()
         self._injector: Injector | None = None
+        self._returner: Injector | None = None
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
         self._observed = Ring(loaded.maps["observed"].fd, loaded.maps["observed"].max_entries)
         self._held = HeldPackets(limits.pending_max, limits.held_per_flow_max, limits.held_bytes_max)
         self._drain = Drain(self._held, self._tables, self._send, self._punts.is_empty)
         self._sweep = Sweep(self._held, self._tables, self._punts.is_empty, limits.held_s)
+        self._early = EarlyFragments(limits, self._tables.has_first_fragment, self._return)
         self._refused: dict[FlowKey, float] = {}
         self._refusals_end_at = 0.0
         self._dropped: Counter[Reason] = Counter()
@@ -131,9 +146,10 @@ class BpfDataPlane:
         attached by then stays, and `close` or another call takes it away.
         """
         if outside != self._outside or self._injector is None:
-            if self._injector is not None:
-                self._injector.close()
-            self._injector = Injector(outside, self._settings.mark_reinjected)
+            self._close_injectors()
+            settings = self._settings
+            self._injector = Injector(outside, settings.mark_reinjected)
+            self._returner = Injector(outside, settings.mark_reinjected | settings.mark_carried)
         self._outside = outside
         self._configure()
         self._attachments.bring_to(wanted_hooks(outside, tuple(insides)), self._object.programs)
@@ -142,24 +158,26 @@ class BpfDataPlane:
         """Give the descriptors that become readable when `read` has something."""
         return self._punts.fileno(), self._observed.fileno()
 
-    def read(self) -> list[Punted | IkeObserved]:
-        """Take a bounded batch from the rings, and return what the tracker has to know, IKE first.
+    def read(self) -> list[Report]:
+        """Take a bounded batch from the rings, and return what the tracker has to know, what was observed first.
 
-        A descriptor that stays readable has more. IKE comes first since it is the evidence for what was punted.
+        A descriptor that stays readable has more. What was observed is the evidence for what was punted.
         """
         now = time.monotonic()
-        told: list[Punted | IkeObserved] = []
+        told: list[Report] = []
         for data in self._observed.read(_BATCH_MAX):
-            seen = abi.IkeObservedRecord.unpack(data)
+            seen = ObservedRecord.unpack(data)
             if seen.at_ns >= self._stale_before_ns:
-                told.append(IkeObserved(seen.host, seen.peer, seen.direction, seen.floated, seen.header))
+                told.append(_report(seen))
             else:
                 self.stale_records += 1
         for data in self._punts.read(_BATCH_MAX):
-            punt = abi.PuntRecord.unpack(data)
+            punt = PuntRecord.unpack(data)
             if punt.at_ns < self._stale_before_ns:
                 self.stale_records += 1
-                self._dropped[Reason.HELD_TOO_LONG] += punt.kind is abi.PuntKind.HELD
+                self._dropped[Reason.HELD_TOO_LONG] += punt.kind in (abi.PuntKind.HELD, abi.PuntKind.FRAGMENT)
+            elif punt.fragment is not None:
+                self._take_fragment(punt, now)
             elif punt.kind is abi.PuntKind.COPY or self._is_news(punt, now):
                 is_copy = punt.kind is abi.PuntKind.COPY
                 told.append(Punted(punt.key, punt.frame[punt.link_header_size :], is_copy))
@@ -205,8 +223,9 @@ class BpfDataPlane:
             self._refusals_end_at = now + self._settings.limits.refused_s
         sweep_at = self._sweep.run(now)
         self._dropped[Reason.HELD_TOO_LONG] += self._sweep.take_dropped()
-        drain_at = self._drain.run(now)
-        return sweep_at if drain_at is None else min(sweep_at, drain_at)
+        wakes = (sweep_at, self._drain.run(now), self._early.run(now))
+        self._dropped[Reason.FRAGMENT_BEFORE_FIRST] += self._early.take_dropped()
+        return min(wake for wake in wakes if wake is not None)
 
     def flows(self) -> Iterator[InstalledFlow]:
         """Read all installed flows with their counters, in batches, in no order."""
@@ -226,7 +245,7 @@ class BpfDataPlane:
         totals = self._tables.reasons()
         for reason, count in self._dropped.items():
             totals[reason] += count
-        totals[Reason.REINJECTED_LOST] += self._drain.lost
+        totals[Reason.REINJECTED_LOST] += self._drain.lost + self._early.lost
         return totals
 
     def pending_count(self) -> int:
@@ -242,8 +261,7 @@ class BpfDataPlane:
             return
         self._punts.close()
         self._observed.close()
-        if self._injector is not None:
-            self._injector.close()
+        self._close_injectors()
         try:
             if not keep:
                 self._attachments.detach_all()
@@ -252,7 +270,16 @@ class BpfDataPlane:
             self._folder.close()
             self._object.close()
 
-    def _is_news(self, punt: abi.PuntRecord, now: float) -> bool:
+    def _take_fragment(self, punt: PuntRecord, now: float) -> None:
+        """Let a later fragment wait, or put back those whose first one has come."""
+        if punt.fragment is None:
+            return
+        if punt.kind is abi.PuntKind.FRAGMENT:
+            self._early.hold(punt.fragment, punt.frame, now)
+        else:
+            self._early.release(punt.fragment)
+
+    def _is_news(self, punt: PuntRecord, now: float) -> bool:
         """Hold a packet, and tell whether its flow has to be asked about."""
         key = punt.key
         if key not in self._held:
@@ -272,6 +299,14 @@ class BpfDataPlane:
     def _send(self, frame: bytes) -> Sent:
         return self._injector.send(frame) if self._injector is not None else Sent.LOST
 
+    def _return(self, frame: bytes) -> Sent:
+        return self._returner.send(frame) if self._returner is not None else Sent.LOST
+
+    def _close_injectors(self) -> None:
+        for each in (self._injector, self._returner):
+            if each is not None:
+                each.close()
+
     def _configure(self) -> None:
         settings, limits = self._settings, self._settings.limits
         self._tables.configure(
@@ -285,5 +320,19 @@ class BpfDataPlane:
                 punts_per_peer=limits.punts_per_peer_rate,
                 punts_per_host=limits.punts_per_host_rate,
                 ike_per_address=limits.ike_per_host_rate,
+                fragments_per_address=limits.early_fragments_per_address_rate,
             )
         )
+
+
+def _report(seen: ObservedRecord) -> Report:
+    """Say what was observed in the words of the core."""
+    match seen.kind:
+        case abi.ObservedKind.IKE:
+            return IkeObserved(seen.host, seen.peer, seen.direction, seen.floated, seen.message)
+        case abi.ObservedKind.CONTROL:
+            return ControlObserved(seen.host, seen.peer, seen.direction, seen.protocol, seen.message)
+        case abi.ObservedKind.AH:
+            return AhObserved(seen.host, seen.peer)
+        case abi.ObservedKind.DISOWNED:
+            return Disowned(seen.host, seen.peer, seen.protocol, seen.discriminator, seen.code)

@@ -71,7 +71,9 @@ class Drain:
             if not self._budget:
                 return now
             self._budget -= 1
-            if self._send(frame) is Sent.BUSY and now - self._held.progressed_at(key) < _BUSY_MAX_S:
+            # Nothing holds a packet that was held, so where it was dropped the interface is full.
+            is_full = self._send(frame) in (Sent.BUSY, Sent.DROPPED)
+            if is_full and now - self._held.progressed_at(key) < _BUSY_MAX_S:
                 return now + _RETRY_S
             self._held.pop(key, now)
         return self._wait_or_finish(key, now)

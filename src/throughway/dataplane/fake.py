@@ -16,18 +16,22 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
+from throughway.core import discriminators
 from throughway.core.errors import InvariantBroken, KernelRefused
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
+from throughway.core.ids import ROUTER, SPI_RESERVED_MAX, Host, IpProtocol, Peer
 from throughway.core.limits import Limits
-from throughway.core.ports import IkeObserved, InstalledFlow, Punted
+from throughway.core.ports import AhObserved, ControlObserved, IkeObserved, InstalledFlow, Punted
 from throughway.core.reasons import Reason
-from throughway.wire import esp, ike, ipv4, udp
+from throughway.wire import esp, gre, ike, ipv4, l2tpv3, udp
 
 _FRAGMENTED_MAX: Final = 4096
 _FRAGMENTED_S: Final = 30.0
 """For how long a later fragment is known by its first one; receivers wait 15 to 60 s (RFC 1122 section 3.3.2)."""
+
+_CONTROL_MAX: Final = 512
+"""Bytes of a control message that are observed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,13 @@ class FakeDataPlane:
     """Executes IPv4 packets by the mappings that it was given. Implements `core.ports.DataPlane`.
 
     Packets go in by `from_inside`, `from_outside`, `from_router` and `from_kernel_nat`. They come out in `delivered`
-    and `sent`; questions come out in `punted`, IKE messages in `observed`. The owner empties all four.
+    and `sent`; questions come out in `punted`, control messages and refused AH in `observed`. The owner empties
+    all four.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float], outside_address: IPv4Address | None = None) -> None:
         self.punted: deque[Punted] = deque()
-        self.observed: deque[IkeObserved] = deque()
+        self.observed: deque[IkeObserved | ControlObserved | AhObserved] = deque()
         self.delivered: deque[Delivery] = deque()
         self.sent: deque[bytes] = deque()
         self._limits = limits
@@ -157,7 +162,7 @@ class FakeDataPlane:
     def from_outside(self, packet: bytes) -> None:
         """Take one packet from the outside interface. What is not carried by mappings ends here."""
         parsed = ipv4.parse(packet)
-        if parsed is None or parsed.destination != self._outside_address or parsed.protocol != IpProtocol.ESP:
+        if parsed is None or parsed.destination != self._outside_address or not _is_ours(parsed):
             return
         key = self._name(parsed, Direction.TO_INSIDE)
         if key is None:
@@ -168,7 +173,10 @@ class FakeDataPlane:
         self._carry(key, packet)
 
     def from_inside(self, packet: bytes) -> None:
-        """Take one packet from a host: carry ESP by mappings; observe IKE and translate it with the port kept."""
+        """Take one packet from a host: carry what has no ports by mappings, refuse AH, let the kernel have the rest.
+
+        Of what the kernel carries this observes IKE, and translates it with the port kept.
+        """
         parsed = ipv4.parse(packet)
         if parsed is None:
             return
@@ -177,11 +185,15 @@ class FakeDataPlane:
                 self._peers.add(parsed.destination)
                 self._send(packet)
             return
-        if parsed.protocol != IpProtocol.ESP:
+        if parsed.protocol == IpProtocol.AH:
+            self._reasons[Reason.AH_REFUSED] += 1
+            self.observed.append(AhObserved(Host(parsed.source), Peer(parsed.destination)))
+        if not _is_ours(parsed):
             return
         key = self._name(parsed, Direction.TO_PEER)
         if key is None:
             return
+        self._observe_control(parsed, Host(parsed.source), Peer(parsed.destination), Direction.TO_PEER)
         self._peers.add(parsed.destination)
         self._carry(key, packet)
 
@@ -193,14 +205,14 @@ class FakeDataPlane:
             self.delivered.append(Delivery(Host(parsed.destination), packet))
 
     def from_router(self, packet: bytes) -> None:
-        """Take one packet that the router's own stack sends: it always passes; unknown ESP is asked about as a copy."""
+        """Take one packet of the router's own stack: it always passes; an unknown flow is asked about as a copy."""
         self.sent.append(packet)
         parsed = ipv4.parse(packet)
-        header = esp.parse(parsed.payload) if parsed and parsed.protocol == IpProtocol.ESP else None
-        if parsed is None or header is None or not parsed.has_first_bytes:
+        name = _discriminator(parsed) if parsed and _is_ours(parsed) and parsed.has_first_bytes else None
+        if parsed is None or name is None:
             return
         self._peers.add(parsed.destination)
-        key = FlowKey.to_peer(IpProtocol.ESP, ROUTER, Peer(parsed.destination), header.spi)
+        key = FlowKey.to_peer(parsed.protocol, ROUTER, Peer(parsed.destination), name)
         mapping = self._mappings.get(key)
         if mapping is None:
             self.punted.append(Punted(key, packet, is_copy=True))
@@ -208,7 +220,7 @@ class FakeDataPlane:
             self._count(mapping, packet)
 
     def _name(self, packet: ipv4.Ipv4Packet, direction: Direction) -> FlowKey | None:
-        """Name the flow of an ESP packet or fragment; None where it was dropped and counted."""
+        """Name the flow of a packet or fragment; None where it was dropped and counted."""
         name = _FragmentName(packet.source, packet.destination, packet.protocol, packet.identification, direction)
         if not packet.has_first_bytes:
             key, seen_at = self._fragmented.get(name, (None, 0.0))
@@ -216,14 +228,15 @@ class FakeDataPlane:
                 self._reasons[Reason.FRAGMENT_BEFORE_FIRST] += 1
                 return None
             return key
-        header = esp.parse(packet.payload)
-        if header is None or header.is_reserved:
-            self._reasons[Reason.MALFORMED if header is None else Reason.RESERVED_SPI] += 1
+        discriminator = _discriminator(packet)
+        is_reserved = packet.protocol == IpProtocol.ESP and discriminator in range(SPI_RESERVED_MAX + 1)
+        if discriminator is None or is_reserved:
+            self._reasons[Reason.MALFORMED if discriminator is None else Reason.RESERVED_SPI] += 1
             return None
         if direction is Direction.TO_INSIDE:
-            key = FlowKey.to_inside(IpProtocol.ESP, Peer(packet.source), header.spi)
+            key = FlowKey.to_inside(packet.protocol, Peer(packet.source), discriminator)
         else:
-            key = FlowKey.to_peer(IpProtocol.ESP, Host(packet.source), Peer(packet.destination), header.spi)
+            key = FlowKey.to_peer(packet.protocol, Host(packet.source), Peer(packet.destination), discriminator)
         if packet.more_fragments:
             while len(self._fragmented) >= _FRAGMENTED_MAX:
                 del self._fragmented[next(iter(self._fragmented))]
@@ -279,6 +292,9 @@ class FakeDataPlane:
             is_own = host == ROUTER
             self._reasons[Reason.ROUTER_OWN if is_own else Reason.TRANSLATED_TO_INSIDE] += 1
             self.delivered.append(Delivery(host, packet if is_own else ipv4.with_destination(packet, host)))
+            parsed = ipv4.parse(packet)
+            if parsed is not None and not is_own:
+                self._observe_control(parsed, host, key.peer, Direction.TO_INSIDE)
         self._reasons[Reason.FAN_OUT_COPY] += len(mapping.hosts) - 1
 
     def _send(self, packet: bytes) -> None:
@@ -293,6 +309,12 @@ class FakeDataPlane:
         mapping.bytes += len(packet)
         mapping.last_packet_at = self._clock()
 
+    def _observe_control(self, packet: ipv4.Ipv4Packet, host: Host, peer: Peer, direction: Direction) -> None:
+        """Note an L2TPv3 control message between a host and a peer."""
+        if packet.protocol == IpProtocol.L2TPV3 and packet.has_first_bytes and not l2tpv3.session_id(packet.payload):
+            message = packet.payload[l2tpv3.SESSION_ID_SIZE :][:_CONTROL_MAX]
+            self.observed.append(ControlObserved(host, peer, direction, packet.protocol, message))
+
     def _observe(self, packet: ipv4.Ipv4Packet, host: Host, peer: Peer, direction: Direction) -> bool:
         """Note the head of an IKE message between a host and a peer; tell whether it was one."""
         datagram = udp.parse(packet.payload) if packet.has_first_bytes else None
@@ -305,3 +327,30 @@ class FakeDataPlane:
             return False
         self.observed.append(IkeObserved(host, peer, direction, floated, message))
         return True
+
+
+def _is_ours(packet: ipv4.Ipv4Packet) -> bool:
+    """Tell whether a packet is carried by mappings: no ports, and not the GRE of PPTP."""
+    if packet.protocol == IpProtocol.GRE and packet.has_first_bytes:
+        header = gre.parse(packet.payload)
+        return header is None or header.version != gre.VERSION_PPTP
+    return discriminators.is_ours(packet.protocol)
+
+
+def _discriminator(packet: ipv4.Ipv4Packet) -> int | None:
+    """Read what names the tunnel of a packet that has its first bytes; None where it is malformed."""
+    match packet.protocol:
+        case IpProtocol.ESP:
+            header = esp.parse(packet.payload)
+            return header.spi if header else None
+        case IpProtocol.GRE:
+            front = gre.parse(packet.payload)
+            return discriminators.of_gre(front.key) if front else None
+        case IpProtocol.L2TPV3:
+            session = l2tpv3.session_id(packet.payload)
+            if session:
+                return discriminators.of_l2tpv3_session(session)
+            control = l2tpv3.parse_control(packet.payload[l2tpv3.SESSION_ID_SIZE :])
+            return discriminators.of_l2tpv3_control(control.control_connection_id) if control else None
+        case _:
+            return discriminators.NONE

@@ -1,7 +1,8 @@
 """Puts held packets back where they were taken from: onto the outside interface, under our mark.
 
 A frame sent by AF_PACKET passes the egress program of the interface. That program knows it by the mark: what is
-addressed to the outside address turns around to ingress, what comes from a host goes on to the peer.
+addressed to the outside address turns around to ingress, what comes from a host goes on to the peer. With the mark
+of held packets it is one of those; with both bits it is a fragment that comes as if for the first time.
 """
 
 import errno
@@ -20,7 +21,9 @@ class Sent(Enum):
 
     ACCEPTED = "accepted"
     BUSY = "busy"
-    """The interface or the socket is full; the same frame may be tried again later."""
+    """The socket is full; the same frame may be tried again later."""
+    DROPPED = "dropped"
+    """The interface's queue was full, or the program on it took the frame to hold it. The two look alike."""
     LOST = "lost"
     """The frame can never be sent: the interface is down or gone, or the frame is larger than its MTU."""
 
@@ -54,7 +57,9 @@ class Injector:
         try:
             self._socket.sendto(frame, self._address)
         except OSError as refused:
-            return Sent.BUSY if refused.errno in (errno.EAGAIN, errno.ENOBUFS, errno.EINTR) else Sent.LOST
+            if refused.errno == errno.ENOBUFS:
+                return Sent.DROPPED
+            return Sent.BUSY if refused.errno in (errno.EAGAIN, errno.EINTR) else Sent.LOST
         return Sent.ACCEPTED
 
     def close(self) -> None:

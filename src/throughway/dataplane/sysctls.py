@@ -1,12 +1,13 @@
 """Kernel settings of the current network namespace, under /proc/sys/net, and how to put them back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from errno import EINVAL
 from pathlib import Path
 from typing import Final
 
 from throughway.core.errors import KernelRefused
+from throughway.core.limits import Limits
 
 ROOT: Final = Path("/proc/sys")
 """The kernel shows here the network settings of the namespace of whoever reads."""
@@ -17,8 +18,20 @@ CONNTRACK_ACCOUNTING: Final = "net.netfilter.nf_conntrack_acct"
 CONNTRACK_TIMESTAMP: Final = "net.netfilter.nf_conntrack_timestamp"
 """The time at which a connection began, for connections made from then on."""
 
-NEEDED: Final = (IP_FORWARD, CONNTRACK_ACCOUNTING, CONNTRACK_TIMESTAMP)
-"""What a gateway needs to be 1."""
+PPTP_CALL_IDLE: Final = "net.netfilter.nf_conntrack_gre_timeout_stream"
+"""Seconds after which an answered GRE flow made from then on is forgotten.
+
+The PPTP helper gives its calls five hours, but since Linux 5.0 the GRE tracker overwrites that by this
+setting with the call's first packet, before any rule sees it; a `ct timeout` object comes too late.
+"""
+
+NEEDED: Final[Mapping[str, int]] = {
+    IP_FORWARD: 1,
+    CONNTRACK_ACCOUNTING: 1,
+    CONNTRACK_TIMESTAMP: 1,
+    PPTP_CALL_IDLE: Limits().pptp_call_idle_s,
+}
+"""What a gateway needs each setting to be at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +51,27 @@ def read(name: str) -> str | None:
         return None
 
 
-def enable(names: Iterable[str] = NEEDED) -> tuple[Changed, ...]:
-    """Set each of the settings to 1, and return those that were something else.
+def is_enough(value: str | None, least: int) -> bool:
+    """Tell whether a setting that was read is at least what is needed."""
+    return value is not None and value.isdecimal() and int(value) >= least
+
+
+def enable(needed: Mapping[str, int] = NEEDED) -> tuple[Changed, ...]:
+    """Raise each of the settings to what is needed, and return those that were less.
 
     Raises KernelRefused with the setting's name; what was changed until then has been put back.
     """
     changed: list[Changed] = []
-    for name in names:
+    for name, least in needed.items():
         before = read(name)
-        if before == "1":
+        if is_enough(before, least):
             continue
         try:
-            _write(name, "1")
+            _write(name, str(least))
         except KernelRefused:
             restore(changed)
             raise
-        changed.append(Changed(name, before or "0", "1"))
+        changed.append(Changed(name, before or "0", str(least)))
     return tuple(changed)
 
 

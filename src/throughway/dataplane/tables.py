@@ -3,6 +3,7 @@
 import errno
 import os
 import struct
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Final
@@ -16,6 +17,7 @@ from throughway.core.reasons import Reason
 from throughway.dataplane import abi
 from throughway.dataplane.libbpf import test_run
 from throughway.dataplane.libbpf_maps import BpfMap
+from throughway.dataplane.records import FragmentName, FragmentRecord
 
 _NS: Final = 1_000_000_000
 _FIRST: Final = struct.pack("=I", 0)
@@ -31,6 +33,7 @@ class Tables:
         self._fan_outs = maps["fan_outs"]
         self._pending = maps["pending"]
         self._senders = maps["senders"]
+        self._fragments = maps["fragments"]
         self._reasons = maps["reasons"]
 
     def outside_address(self) -> IPv4Address | None:
@@ -79,6 +82,14 @@ class Tables:
     def forget_pending(self, key: FlowKey) -> None:
         """Forget that the flow was undecided. Unknown keys are no error."""
         self._pending.delete(abi.pack_key(key))
+
+    def has_first_fragment(self, name: FragmentName) -> bool:
+        """Tell whether the kernel knows where the later fragments of this packet go."""
+        value = self._fragments.lookup(name.pack())
+        if value is None:
+            return False
+        first = FragmentRecord.unpack(value)
+        return first.state is not abi.FragmentState.AWAITED and first.until_ns > time.monotonic_ns()
 
     def is_installed(self, key: FlowKey) -> bool:
         """Tell whether the flow was given to somebody."""

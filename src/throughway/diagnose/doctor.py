@@ -13,8 +13,8 @@ from throughway.core.marks import Marks
 from throughway.dataplane import links
 from throughway.dataplane.nft import Nft
 from throughway.diagnose import machine, network, offload
-from throughway.policy import foreign
-from throughway.policy.ruleset import RulesetSettings, build
+from throughway.policy import foreign, refused
+from throughway.policy.ruleset import RulesetSettings, transactions
 
 ANY_INSIDE: Final = "inside0"
 ANY_OUTSIDE: Final = "outside0"
@@ -47,13 +47,16 @@ def _firewalls(settings: RulesetSettings, address: IPv4Address | None) -> list[F
         with Nft() as nft:
             refusal = None
             try:
-                nft.check(build(settings).to_json())
+                for transaction in transactions(settings):
+                    nft.check(transaction)
             except KernelRefused as error:
                 refusal = error
             found = [machine.judge_transaction(refusal)]
+            rules = nft.list_ruleset()
             found += foreign.findings_for(
-                nft.list_ruleset(), settings.marks, settings.insides, settings.outside, outside_address=address
+                rules, settings.marks, settings.insides, settings.outside, outside_address=address
             )
+            found += refused.findings_for(rules)
     except KernelRefused as error:
         # A library that is missing, or rules that may not be read: the finding is the refusal itself.
         found = [machine.judge_transaction(error)]

@@ -14,12 +14,14 @@ from rich.table import Table
 
 from throughway.control.errors import ControlError
 from throughway.core.errors import SettingsRejected, ThroughwayError
-from throughway.lab import leftovers, live
+from throughway.lab import leftovers, live, programs
+from throughway.lab.every import run_all
 from throughway.lab.gateway import GatewayKind
 from throughway.lab.progress import Progress
 from throughway.lab.run import run_scenario
-from throughway.lab.scenarios import LIVE, SCENARIOS, named
+from throughway.lab.scenarios import LIVE, SCENARIOS, Scenario, named
 from throughway.lab.testbed import Testbed
+from throughway.lab.transfer import DEFAULT_BYTES, size_of
 
 FAILED = 1
 """A tunnel did not carry data, or the lab could not do its part."""
@@ -53,24 +55,35 @@ def list_scenarios(as_json: AsJson = False) -> None:
 
 @app.command()
 def run(
-    scenario: Annotated[str, typer.Argument(help="One of `throughway lab list`.")],
+    scenario: Annotated[str | None, typer.Argument(help="One of `throughway lab list`.")] = None,
     clients: Annotated[int | None, typer.Option(help="How many clients connect to the one server.")] = None,
-    gateway: Annotated[GatewayKind, typer.Option(help="What stands between them.")] = GatewayKind.THROUGHWAY,
+    gateway: Annotated[
+        GatewayKind | None, typer.Option(help="What stands between them: throughway unless told.")
+    ] = None,
+    transfer: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Also send so much each way through each tunnel, as 10MB.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Run every scenario with both gateways, and send 10 MB through each tunnel.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a scenario and end with status 0 exactly when every tunnel carried data."""
+    """Run a scenario and end with status 0 exactly when every tunnel carried data.
+
+    With --all the status is 0 exactly when Throughway passes every scenario, and plain masquerade fails those that it
+    cannot do.
+    """
     with _explained(), _ended_by_signals():
-        chosen, number = named(scenario, clients)
-        _require(chosen.what_is_missing())
-        with Progress() as progress:
-            report = run_scenario(chosen, number, gateway, progress)
-        if as_json:
-            typer.echo(json.dumps(report.to_json()))
+        transfer_bytes = None if transfer is None else size_of(transfer)
+        if every:
+            _require_alone(SCENARIO=scenario, clients=clients, gateway=gateway)
+            has_passed = _run_all(DEFAULT_BYTES if transfer_bytes is None else transfer_bytes, as_json=as_json)
+        elif scenario is None:
+            raise SettingsRejected("SCENARIO", "name one of `throughway lab list`, or say --all")
         else:
-            Console().print(report.table())
-        for remark in report.remarks():
-            progress.say(remark)
-    raise typer.Exit(0 if report.passed else FAILED)
+            kind = gateway or GatewayKind.THROUGHWAY
+            has_passed = _run_one(*named(scenario, clients), kind, transfer_bytes or 0, as_json=as_json)
+    raise typer.Exit(0 if has_passed else FAILED)
 
 
 @app.command()
@@ -117,6 +130,38 @@ def down(
             typer.echo(f"{prefix} still runs and was left alone")
         for folder in cleaned.kept:
             typer.echo(f"kept for reading: {folder}")
+
+
+def _run_one(chosen: Scenario, clients: int, kind: GatewayKind, transfer_bytes: int, *, as_json: bool) -> bool:
+    _require(chosen.what_is_missing())
+    with Progress() as progress:
+        outcome = run_scenario(chosen, clients, kind, progress, transfer_bytes=transfer_bytes)
+    if as_json:
+        typer.echo(json.dumps(outcome.to_json()))
+    else:
+        Console().print(outcome.table())
+    for remark in outcome.remarks():
+        progress.say(remark)
+    return outcome.passed
+
+
+def _run_all(transfer_bytes: int, *, as_json: bool) -> bool:
+    _require(programs.what_is_missing(program for one in SCENARIOS.values() for program in one.programs))
+    with Progress() as progress:
+        summary = run_all(SCENARIOS.values(), transfer_bytes, progress)
+    if as_json:
+        typer.echo(json.dumps(summary.to_json()))
+    else:
+        Console().print(summary.table())
+    for remark in summary.remarks():
+        progress.say(remark)
+    return summary.passed
+
+
+def _require_alone(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise SettingsRejected(name if name.isupper() else f"--{name}", "it does not go with --all, which runs all")
 
 
 def _watch(bed: Testbed, rows: list[live.Row], console: Console) -> None:

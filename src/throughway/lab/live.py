@@ -15,7 +15,7 @@ from throughway.lab.peers.client import Client
 from throughway.lab.ping import FirstReply, Pinging
 from throughway.lab.progress import Progress
 from throughway.lab.run import start_clients, wait_for_tunnels
-from throughway.lab.scenarios import LIVE, SCENARIOS
+from throughway.lab.scenarios import LIVE, VPNS
 from throughway.lab.testbed import Testbed
 from throughway.lab.waiting import holds_within
 
@@ -51,7 +51,7 @@ class Row:
 
 def start_all(bed: Testbed, progress: Progress, names: Sequence[str] = LIVE) -> list[Row]:
     """Start the gateway and these scenarios side by side, each with its default number of clients."""
-    chosen = [SCENARIOS[name] for name in names]
+    chosen = [VPNS[name] for name in names]
     peers = [scenario.peers(bed, scenario.clients) for scenario in chosen]
     bed.capture()
     if bed.guests:

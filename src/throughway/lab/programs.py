@@ -9,6 +9,11 @@ from typing import Final
 SEARCHED: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for: those of an administrator, whatever PATH the caller has."""
 
+UNPACKED: Final = Path("/var/cache/throughway-lab")
+"""Where script/setup unpacks the packages that cannot be installed beside the others, each in a folder of its own."""
+
+LIBRESWAN: Final = UNPACKED / "libreswan"
+
 PACKAGES: Final = {
     "ip": "iproute2",
     "nft": "nftables",
@@ -16,6 +21,7 @@ PACKAGES: Final = {
     "ping": "iputils-ping",
     "sysctl": "procps",
     "tcpdump": "tcpdump",
+    "tshark": "tshark",
     "modprobe": "kmod",
     "ss": "iproute2",
     "linux.uml": "user-mode-linux",
@@ -33,6 +39,13 @@ PACKAGES: Final = {
     "openssl": "openssl",
     "wireguard-go": "wireguard-go",
     "wg": "wireguard-tools",
+    "unshare": "util-linux",
+    "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so": "libcharon-extra-plugins",
+    "ocserv": "ocserv",
+    "ocpasswd": "ocserv",
+    "openconnect": "openconnect",
+    "xl2tpd": "xl2tpd",
+    f"{LIBRESWAN}/usr/libexec/ipsec/pluto": "libreswan",
 }
 """Program or file, to Debian package."""
 
@@ -59,5 +72,11 @@ def what_is_missing(programs: Iterable[str]) -> str | None:
 def remedy(missing: Iterable[str]) -> str:
     """Name the missing programs and the command that installs them."""
     names = list(dict.fromkeys(missing))
-    packages = sorted({PACKAGES[name] for name in names})
-    return f"missing: {', '.join(names)}; install with: apt-get install --no-install-recommends {' '.join(packages)}"
+    unpacked = {PACKAGES[name] for name in names if Path(name).is_relative_to(UNPACKED)}
+    installed = sorted({PACKAGES[name] for name in names} - unpacked)
+    ways = []
+    if installed:
+        ways.append(f"install with: apt-get install --no-install-recommends {' '.join(installed)}")
+    if unpacked:
+        ways.append(f"script/setup unpacks {', '.join(sorted(unpacked))}, which cannot be installed beside strongSwan")
+    return "; ".join((f"missing: {', '.join(names)}", *ways))

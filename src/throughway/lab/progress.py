@@ -1,5 +1,6 @@
 """Tell people what the lab is doing, on the standard error output."""
 
+from copy import copy
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,7 @@ class Progress:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
+        self._about = ""
         self._status = self.console.status("") if self.console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -24,8 +26,15 @@ class Progress:
         if self._status is not None:
             self._status.stop()
 
+    def within(self, about: str) -> "Progress":
+        """Return a progress that tells the same console of the steps of one part, whose name goes before each."""
+        part = copy(self)
+        part._about = f"{about}: "
+        return part
+
     def step(self, text: str) -> None:
         """Say what is done now."""
+        text = f"{self._about}{text}"
         if self._status is not None:
             self._status.update(text)
         else:

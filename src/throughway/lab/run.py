@@ -1,42 +1,101 @@
-"""Run a scenario: start its peers behind a gateway, wait for tunnels, ping through them, report."""
+"""Run a scenario and judge it.
 
-from collections.abc import Sequence
+One with real peers: start them behind a gateway, wait for tunnels, ping through them, transfer, report. One with
+packets of our own: let it look, and report.
+"""
 
+from collections.abc import Mapping, Sequence
+
+from throughway.lab import leaks
+from throughway.lab.checked import CheckedScenario, CheckReport
 from throughway.lab.gateway import GatewayKind
+from throughway.lab.leaks import Leaks
+from throughway.lab.outcome import Outcome
 from throughway.lab.peers.client import Client, Peers
 from throughway.lab.ping import FirstReply, Pinging
 from throughway.lab.progress import Progress
 from throughway.lab.report import PINGS, ClientReport, Report
 from throughway.lab.scenarios import Scenario
 from throughway.lab.testbed import Testbed
+from throughway.lab.transfer import Transfer, transfer_through
+from throughway.lab.vpn import VpnScenario
 from throughway.lab.waiting import holds_within
 
 PING_INTERVAL_S = 0.2
 PING_LIMIT_S = PINGS * PING_INTERVAL_S + 10.0
 
 
-def run_scenario(scenario: Scenario, clients: int, kind: GatewayKind, progress: Progress) -> Report:
-    """Run a scenario in a testbed of its own, and leave nothing behind but the folder of a run that failed."""
+SNAP_BYTES = 256
+"""How much of a packet is kept while files are transferred: all headers, those that an ICMP error quotes included."""
+
+
+def run_scenario(
+    scenario: Scenario,
+    clients: int,
+    kind: GatewayKind,
+    progress: Progress,
+    *,
+    transfer_bytes: int = 0,
+    is_kept: bool = True,
+) -> Outcome:
+    """Run a scenario in a testbed of its own, and leave nothing behind but the folder of a run that failed.
+
+    `transfer_bytes` go through each tunnel, each way. With `is_kept` false that folder goes too.
+    """
     progress.step("making the networks")
     with Testbed() as bed:
-        report = run_in(bed, scenario, clients, kind, progress)
-        if not report.passed:
+        outcome: Outcome
+        if isinstance(scenario, CheckedScenario):
+            outcome = look_in(bed, scenario, kind, progress)
+        else:
+            outcome = run_in(bed, scenario, clients, kind, progress, transfer_bytes)
+        if not outcome.passed and is_kept:
+            outcome = outcome.kept_in(bed.folder)
             bed.keep()
         progress.step("ending everything")
-    return report
+    return outcome
 
 
-def run_in(bed: Testbed, scenario: Scenario, clients: int, kind: GatewayKind, progress: Progress) -> Report:
-    """Run a scenario in a testbed that stays up afterwards, tunnels included."""
+def run_in(
+    bed: Testbed, scenario: VpnScenario, clients: int, kind: GatewayKind, progress: Progress, transfer_bytes: int = 0
+) -> Report:
+    """Run a scenario with real peers in a testbed that stays up afterwards, tunnels included."""
     peers = scenario.peers(bed, clients)
-    bed.capture()
+    bed.capture(SNAP_BYTES if transfer_bytes else 0)
     started, replies = start(bed, peers, clients, kind, progress)
     give_up_s = bed.gateway.give_up_s if bed.gateway else 0.0
     wait_for_tunnels(replies, give_up_s)
     up = [client for client, reply in zip(started, replies, strict=True) if reply.reply_s is not None]
     progress.step(f"pinging through {len(up)} of {clients} tunnels")
     counts = ping_through(up)
-    return make_report(bed, scenario, kind, started, replies, counts)
+    transfers: dict[str, Transfer] = {}
+    if transfer_bytes:
+        # A tunnel that stayed down has transferred nothing, which is told as that.
+        transfers = {client.name: Transfer(0, 0, intact=False) for client in started}
+        transfers |= transfer_through(up, transfer_bytes, progress)
+    rows = client_reports(started, replies, counts, transfers)
+    return Report(scenario=scenario.name, gateway=kind, clients=rows, leaks=leaks_of(bed), reboots=tuple(bed.reboots()))
+
+
+def look_in(bed: Testbed, scenario: CheckedScenario, kind: GatewayKind, progress: Progress) -> CheckReport:
+    """Run a scenario that yields checks in a testbed that stays up afterwards."""
+    bed.capture()
+    checks = []
+    for check in scenario.checks(bed, kind, progress):
+        checks.append(check)
+        progress.step(f"{'passed' if check.passed else 'failed'}: {check.what}")
+    return CheckReport(
+        scenario=scenario.name,
+        gateway=kind,
+        checks=tuple(checks),
+        leaks=leaks_of(bed),
+        reboots=tuple(bed.reboots()),
+    )
+
+
+def leaks_of(bed: Testbed) -> Leaks:
+    """Look what the captures of a testbed show that they must not, and what the provider dropped."""
+    return leaks.look(*bed.captures, bed.topology.leaked())
 
 
 def start(
@@ -84,15 +143,13 @@ def ping_through(clients: Sequence[Client]) -> dict[str, tuple[int, int]]:
     return {name: (tally.sent, len(tally.answered)) for name, tally in tallies.items()}
 
 
-def make_report(
-    bed: Testbed,
-    scenario: Scenario,
-    kind: GatewayKind,
+def client_reports(
     clients: Sequence[Client],
     replies: Sequence[FirstReply],
-    counts: dict[str, tuple[int, int]],
-) -> Report:
-    """Put together what was found; a run that failed names the folder of its testbed."""
+    counts: Mapping[str, tuple[int, int]],
+    transfers: Mapping[str, Transfer],
+) -> tuple[ClientReport, ...]:
+    """Put together what was found of each client."""
     rows = []
     for client, reply in zip(clients, replies, strict=True):
         sent, received = counts.get(client.name, (0, 0))
@@ -104,13 +161,7 @@ def make_report(
                 pings_sent=sent,
                 pings_received=received,
                 first_reply_s=None if reply.reply_s is None else round(reply.reply_s, 3),
+                transfer=transfers.get(client.name),
             )
         )
-    report = Report(
-        scenario=scenario.name,
-        gateway=kind,
-        clients=tuple(rows),
-        leaked=bed.topology.leaked(),
-        reboots=tuple(bed.reboots()),
-    )
-    return report if report.passed else report.kept_in(bed.folder)
+    return tuple(rows)

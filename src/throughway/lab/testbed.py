@@ -19,7 +19,7 @@ from throughway.lab.boot import boot
 from throughway.lab.errors import LabFailed
 from throughway.lab.namespace import Namespace, named
 from throughway.lab.peers import wireguard
-from throughway.lab.topology import INSIDE_INTERFACE, OUTSIDE_INTERFACE, Tap, Topology
+from throughway.lab.topology import CUSTOMER_INTERFACE, INSIDE_INTERFACE, Tap, Topology
 from throughway.lab.uml import Guest
 from throughway.lab.waiting import wait_until
 
@@ -109,13 +109,27 @@ class Testbed:
         """Name the guests that had to be booted again, each time with the cause."""
         return [f"{guest.name}: {cause}" for guest in self.guests for cause in guest.reboots]
 
-    def capture(self) -> tuple[Path, Path]:
-        """Capture at the router from now on, and return the files: what passes on the inside, and on the outside."""
-        files = (self.folder / "inside.pcap", self.folder / "outside.pcap")
-        for file, interface in zip(files, (INSIDE_INTERFACE, OUTSIDE_INTERFACE), strict=True):
+    @property
+    def captures(self) -> tuple[Path, Path]:
+        """The files of the captures: what passes on the inside, and on the outside."""
+        return self.folder / "inside.pcap", self.folder / "outside.pcap"
+
+    def capture(self, snap_bytes: int = 0) -> tuple[Path, Path]:
+        """Capture on both sides of the router from now on, and return the files; 0 keeps packets whole.
+
+        The outside is captured at the provider's end of the wire: at the router's own interface the copies of a
+        fan-out are seen as they come in again, with an inside address.
+        """
+        files = self.captures
+        ends = ((self.router, INSIDE_INTERFACE), (self.topology.provider, CUSTOMER_INTERFACE))
+        for file, (namespace, interface) in zip(files, ends, strict=True):
             # Without -Z root Debian's tcpdump gives up the right to write here.
-            self.router.start(
-                *("tcpdump", "-Z", "root", "-n", "-U", "-s", "0", "--immediate-mode"), "-i", interface, "-w", str(file)
+            namespace.start(
+                *("tcpdump", "-Z", "root", "-n", "-U", "-s", str(snap_bytes), "--immediate-mode"),
+                "-i",
+                interface,
+                "-w",
+                str(file),
             )
         for file in files:
             wait_until(

@@ -26,13 +26,14 @@ from throughway.lab.namespace import Namespace, command, delete, end_processes, 
 
 INSIDE_INTERFACE = "lan0"
 OUTSIDE_INTERFACE = "wan0"
+CUSTOMER_INTERFACE = "cust0"
 
 PROVIDER_FILTER = f"""
 table ip provider {{
     counter leaked {{ }}
     chain from_customer {{
         type filter hook prerouting priority raw; policy accept;
-        iifname "cust0" ip saddr {{ {", ".join(addresses.PRIVATE)} }} counter name "leaked" drop
+        iifname "{CUSTOMER_INTERFACE}" ip saddr {{ {", ".join(addresses.PRIVATE)} }} counter name "leaked" drop
     }}
 }}
 """
@@ -73,7 +74,7 @@ class Topology:
         for namespace in (self.lan, self.router, self.provider):
             self._make(namespace)
         _link(self.lan, "router", self.router, INSIDE_INTERFACE)
-        _link(self.provider, "cust0", self.router, OUTSIDE_INTERFACE)
+        _link(self.provider, CUSTOMER_INTERFACE, self.router, OUTSIDE_INTERFACE)
         _ip(self.lan, *_switch("br0"), "link set router master br0")
         _ip(
             self.router,
@@ -86,8 +87,8 @@ class Topology:
         )
         _ip(
             self.provider,
-            f"address add {at(addresses.UPLINK, GATEWAY)} dev cust0",
-            f"address add {at_6(addresses.UPLINK_6, GATEWAY)} dev cust0",
+            f"address add {at(addresses.UPLINK, GATEWAY)} dev {CUSTOMER_INTERFACE}",
+            f"address add {at_6(addresses.UPLINK_6, GATEWAY)} dev {CUSTOMER_INTERFACE}",
             f"route add {addresses.INSIDE_6} via {at_6(addresses.UPLINK_6, ROUTER_OUTSIDE).ip}",
         )
         for index, (network, network_6) in enumerate(zip(addresses.PEERS, addresses.PEERS_6, strict=True)):

@@ -4,8 +4,9 @@ from functools import partial
 
 from throughway.core.marks import Marks
 from throughway.policy.matching import Packet
-from throughway.policy.ruleset import PPTP_PORT
+from throughway.policy.timers import PPTP_PORT
 
+_WITHOUT_PORTS = (("ESP", "esp"), ("GRE", "gre"), ("L2TPv3", "l2tp"))
 _WITH_PORTS = (("IKE", "udp", 500), ("NAT-T", "udp", 4500), ("L2TP", "udp", 1701), ("PPTP control", "tcp", PPTP_PORT))
 
 
@@ -18,10 +19,13 @@ def carried_packets(marks: Marks, inside: str, outside: str, *, are_marked: bool
     late = marks.carried if are_marked else 0
     to_inside = partial(Packet, inward=outside, outward=inside)
     to_outside = partial(Packet, inward=inside, outward=outside)
-    esp = [
-        to_inside(name="ESP from outside", protocol="esp", state="untracked", mark=marks.carried),
-        to_inside(name="re-injected ESP from outside", protocol="esp", state="untracked", mark=marks.own),
-        to_outside(name="ESP to outside", protocol="esp", state="untracked", mark=late),
+    by_bpf = [
+        packet
+        for name, protocol in _WITHOUT_PORTS
+        for packet in (
+            to_inside(name=f"{name} from outside", protocol=protocol, state="untracked", mark=marks.carried),
+            to_outside(name=f"{name} to outside", protocol=protocol, state="untracked", mark=late),
+        )
     ]
     calls = [
         way(name=name, protocol="gre", state="related", mark=late, direction="original", is_expected=True)
@@ -49,4 +53,5 @@ def carried_packets(marks: Marks, inside: str, outside: str, *, are_marked: bool
             ),
         )
     ]
-    return (*esp, *with_ports, *calls)
+    put_back = to_inside(name="re-injected ESP from outside", protocol="esp", state="untracked", mark=marks.own)
+    return (*by_bpf, put_back, *with_ports, *calls)

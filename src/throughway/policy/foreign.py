@@ -13,9 +13,11 @@ from throughway.core.marks import Marks
 from throughway.policy.carried import carried_packets
 from throughway.policy.judging import End, Verdict, judge
 from throughway.policy.matching import Packet, holds
+from throughway.policy.own import FAMILY, TABLE
 from throughway.policy.remedies import let_carried_through
-from throughway.policy.ruleset import FAMILY, MARK_PRIORITY, PPTP_PORT, TABLE
+from throughway.policy.ruleset import MARK_PRIORITY
 from throughway.policy.tables import Chain, Rule, Table, read_tables
+from throughway.policy.timers import PPTP_PORT
 
 DROPS_CARRIED: Final = "firewall.drops-carried"
 MAY_DROP_CARRIED: Final = "firewall.may-drop-carried"

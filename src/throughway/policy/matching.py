@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 Known: TypeAlias = bool | None
 
-PROTOCOL_NAMES: Final = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "ipv6-icmp"}
+PROTOCOL_NAMES: Final = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 51: "ah", 58: "ipv6-icmp", 115: "l2tp"}
 
 _TRANSPORTS: Final = frozenset({"tcp", "udp", "esp", "ah", "comp", "udplite", "dccp", "sctp", "icmp", "icmpv6", "igmp"})
 _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from throughway.core.marks import Marks
-from throughway.policy.ruleset import CARRIED_UDP_PORTS, MARK_PRIORITY, PPTP_PORT
+from throughway.policy.ruleset import MARK_PRIORITY
 from throughway.policy.tables import Chain, Table
+from throughway.policy.timers import CARRIED_UDP_PORTS, PPTP_PORT
 
 
 @dataclass(frozen=True, slots=True)

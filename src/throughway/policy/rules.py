@@ -62,3 +62,28 @@ def jump(chain: str) -> Statement:
 def replace(key: Expression, value: object) -> Statement:
     """Write a value into the packet or its mark."""
     return {"mangle": {"key": key, "value": value}}
+
+
+def behind_ip(offset: int, length: int) -> Expression:
+    """Name so many bits at so many bits behind the IP header. Later fragments have none of them, and never match."""
+    return {"payload": {"base": "th", "offset": offset, "len": length}}
+
+
+def count_as(name: str) -> Statement:
+    """Count in a counter that has a name of its own."""
+    return {"counter": name}
+
+
+def reject(code: str) -> Statement:
+    """Drop, and tell the sender by ICMP destination unreachable with this code."""
+    return {"reject": {"type": "icmp", "expr": code}}
+
+
+def source_nat(address: Expression) -> Statement:
+    """Give the flow this IPv4 address as its source."""
+    return {"snat": {"family": "ip", "addr": address}}
+
+
+def update(name: str, element: Expression) -> Statement:
+    """Put an element into a set, or start its time anew."""
+    return {"set": {"op": "update", "elem": element, "set": name}}

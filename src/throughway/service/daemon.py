@@ -17,6 +17,7 @@ import structlog
 
 from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
+from throughway.core import discriminators
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
 from throughway.core.errors import KernelRefused
 from throughway.core.events import CountersRead, Event, MappingsAdopted, OutsideAddressChanged, TimerExpired
@@ -173,7 +174,8 @@ class Daemon:
                 plane.reinject(key)
             case Refuse(key, reason, cause):
                 plane.refuse(key, reason)
-                self._teller.tell("tunnel.refused", protocol=key.protocol.name.lower(), peer=str(key.peer), cause=cause)
+                protocol = discriminators.name_of(key.protocol)
+                self._teller.tell("tunnel.refused", protocol=protocol, peer=str(key.peer), cause=cause)
             case RemoveMapping(key):
                 plane.remove(key)
             case WakeAt(at):

@@ -14,12 +14,12 @@ from throughway.core.errors import KernelRefused, SettingsRejected
 from throughway.core.findings import Finding
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.dataplane import conntrack, links
+from throughway.dataplane import conntrack, ctflush, links
 from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
 from throughway.dataplane.links import Link
 from throughway.dataplane.nft import Nft
-from throughway.policy import foreign, ruleset
+from throughway.policy import foreign, refused, ruleset
 from throughway.service.alone import alone_in_namespace
 from throughway.service.following import Following
 from throughway.service.noted import NotedSettings
@@ -84,10 +84,14 @@ class Gateway:
         nothing is forwarded without them.
         """
         settings = ruleset.RulesetSettings(
-            insides=self._options.inside, outside=self._options.outside, marks=self._marks
+            insides=self._options.inside,
+            outside=self._options.outside,
+            marks=self._marks,
+            ipv6_ipsec=self._options.ipv6_ipsec,
         )
-        self._nft.apply(ruleset.build(settings).to_json())
-        self._is_laid = True
+        for transaction in ruleset.transactions(settings):
+            self._nft.apply(transaction)
+            self._is_laid = True
         if enabled := self._settings.enable():
             log.info("settings.enabled", names=",".join(enabled))
         self._places.attach()
@@ -127,7 +131,10 @@ class Gateway:
             log.warning("firewall.unreadable", problem=str(problem))
             return self.findings
         inside, outside = self._options.inside, self._options.outside
-        return tuple(foreign.findings_for(rules, self._marks, inside, outside, outside_address=self.outside_address))
+        return (
+            *foreign.findings_for(rules, self._marks, inside, outside, outside_address=self.outside_address),
+            *refused.findings_for(rules),
+        )
 
     async def follow(self, on_address: Callable[[AddressChange], None]) -> None:
         """Keep to the interfaces as they come and go, and to the outside address, until cancelled."""
@@ -137,9 +144,12 @@ class Gateway:
             is_done = self._places.bring_to(now)
             if self.outside_address != before:
                 on_address(AddressChange(before, self.outside_address))
+                if before is not None:
+                    flushes.create_task(_flush(before), name=f"flush {before}")
             return is_done
 
-        await Following((self._options.outside, *self._options.inside), act).run()
+        async with asyncio.TaskGroup() as flushes:
+            await Following((self._options.outside, *self._options.inside), act).run()
 
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""
@@ -154,6 +164,16 @@ def _undoing(what: str) -> Iterator[None]:
         yield
     except (KernelRefused, OSError) as problem:
         log.error("gateway.not_undone", what=what, problem=str(problem))
+
+
+async def _flush(address: IPv4Address) -> None:
+    """Have the kernel forget what was translated to an address that is not the outside's any more."""
+    try:
+        count = await asyncio.to_thread(ctflush.flush_of, address)
+    except (KernelRefused, OSError) as problem:
+        log.warning("flows.not_flushed", address=str(address), problem=str(problem))
+    else:
+        log.info("flows.flushed", address=str(address), count=count)
 
 
 async def _look_up(option: str, name: str) -> Link:

@@ -1,26 +1,60 @@
 """From what the data plane reports to events of the core: bytes are read here, and nowhere behind."""
 
-from throughway.core.events import EspFromInside, EspUnclaimed, Event, IkeMessageSeen
+from typing import Final
+
+from throughway.core import discriminators
+from throughway.core.events import (
+    AhFromInside,
+    EspFromInside,
+    EspUnclaimed,
+    Event,
+    HostDisowned,
+    IkeMessageSeen,
+    L2tpControlSeen,
+    PortlessFromInside,
+    PortlessUnclaimed,
+    RefusalKind,
+)
 from throughway.core.flows import Direction
 from throughway.core.ids import IpProtocol, Spi
-from throughway.core.ports import IkeObserved, Punted
-from throughway.wire import esp, ike, ipv4
+from throughway.core.ports import AhObserved, ControlObserved, Disowned, IkeObserved, Punted, Report
+from throughway.wire import esp, ike, ipv4, l2tpv3
+
+_REFUSALS: Final = {2: RefusalKind.PROTOCOL_UNREACHABLE, 3: RefusalKind.PORT_UNREACHABLE}
+"""Codes of ICMP destination unreachable by which a host says that a packet is not its own (RFC 792)."""
 
 
-def event_of(report: Punted | IkeObserved) -> Event | None:
+def event_of(report: Report) -> Event | None:
     """Read a report. None for bytes that are not what their protocol says, which the counters have already told."""
-    if isinstance(report, IkeObserved):
-        return _ike_message(report)
+    match report:
+        case Punted():
+            return _question(report)
+        case IkeObserved():
+            return _ike_message(report)
+        case ControlObserved():
+            return _control_message(report)
+        case AhObserved(host, peer):
+            return AhFromInside(host, peer)
+        case Disowned():
+            return _disowned(report)
+
+
+def _question(report: Punted) -> Event | None:
+    key = report.key
+    if key.protocol != IpProtocol.ESP:
+        if not discriminators.is_ours(key.protocol):
+            return None
+        if key.direction is Direction.TO_INSIDE:
+            return PortlessUnclaimed(key.peer, key.protocol, key.discriminator)
+        return PortlessFromInside(key.host, key.peer, key.protocol, key.discriminator)
     packet = ipv4.parse(report.packet)
-    if packet is None or report.key.protocol is not IpProtocol.ESP:
-        return None
-    header = esp.parse(packet.payload)
+    header = esp.parse(packet.payload) if packet else None
     if header is None:
         return None
-    spi = Spi(report.key.discriminator)
-    if report.key.direction is Direction.TO_INSIDE:
-        return EspUnclaimed(report.key.peer, spi, header.sequence)
-    return EspFromInside(report.key.host, report.key.peer, spi, header.sequence)
+    spi = Spi(key.discriminator)
+    if key.direction is Direction.TO_INSIDE:
+        return EspUnclaimed(key.peer, spi, header.sequence)
+    return EspFromInside(key.host, key.peer, spi, header.sequence)
 
 
 def _ike_message(report: IkeObserved) -> Event | None:
@@ -36,3 +70,18 @@ def _ike_message(report: IkeObserved) -> Event | None:
         from_host=report.direction is Direction.TO_PEER,
         floated=report.floated,
     )
+
+
+def _control_message(report: ControlObserved) -> Event | None:
+    message = l2tpv3.parse_control(report.message) if report.protocol == IpProtocol.L2TPV3 else None
+    if message is None:
+        return None
+    return L2tpControlSeen(report.host, report.peer, report.direction is Direction.TO_PEER, message)
+
+
+def _disowned(report: Disowned) -> Event | None:
+    """Read what a host says of an SPI. Of other protocols it says nothing: what they send tells whose a flow is."""
+    how = _REFUSALS.get(report.code)
+    if report.protocol != IpProtocol.ESP or how is None:
+        return None
+    return HostDisowned(report.host, report.peer, Spi(report.discriminator), how)

@@ -26,15 +26,18 @@ class NotedSettings:
         self._file: Final = file
 
     def enable(self) -> tuple[str, ...]:
-        """Switch on what a gateway needs; return the names of what was off. Raises KernelRefused.
+        """Switch on what a gateway needs; return the names of what was off or too low. Raises KernelRefused.
 
         The note comes first: whenever this process dies, what was changed can be put back. What an
         earlier run noted stays, since its values are those from before us.
         """
         noted = self._read()
         known = {change.name for change in noted}
-        off = {name: value for name in sysctls.NEEDED if (value := sysctls.read(name)) not in (None, "1")}
-        coming = [Changed(name, str(value), "1") for name, value in off.items() if name not in known]
+        coming = [
+            Changed(name, value, str(least))
+            for name, least in sysctls.NEEDED.items()
+            if name not in known and (value := sysctls.read(name)) is not None and not sysctls.is_enough(value, least)
+        ]
         if coming:
             self._write([*noted, *coming])
         return tuple(change.name for change in sysctls.enable())

@@ -22,6 +22,8 @@ class Options:
     outside: str
     gateway: str = "default"
     attach: AttachWay = "auto"
+    ipv6_ipsec: bool = True
+    """Let IPsec over IPv6 in to the devices unasked (RFC 6092 REC-21 to REC-26)."""
     keep: bool = False
     """Leave rules, programs and mappings at work when the daemon stops."""
 
@@ -63,6 +65,12 @@ def parse(arguments: Sequence[str]) -> Options:
         help="the name of this gateway where several run on one machine",
     )
     parser.add_argument("--attach", choices=ATTACH_WAYS, default="auto", help="how BPF programs are attached")
+    parser.add_argument(
+        "--ipv6-ipsec",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let IPsec over IPv6 in to the devices unasked (RFC 6092)",
+    )
     parser.add_argument("--keep", action="store_true", help="leave everything at work when stopped")
     chosen = parser.parse_args(arguments)
     return Options(
@@ -70,5 +78,6 @@ def parse(arguments: Sequence[str]) -> Options:
         outside=chosen.outside,
         gateway=chosen.gateway,
         attach=chosen.attach,
+        ipv6_ipsec=chosen.ipv6_ipsec,
         keep=chosen.keep,
     )

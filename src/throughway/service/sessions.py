@@ -4,15 +4,18 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from throughway.control.schema import CarriedBy, Session, SessionPage, SessionsQuery, Verdict
+from throughway.core import discriminators
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
 from throughway.core.ports import InstalledFlow
+from throughway.core.reasons import Reason
 from throughway.core.tracked import TrackedFlow
-from throughway.core.tracker import EspTunnels, Tracker
+from throughway.core.tracker import Tracker
+from throughway.core.tunnels import Refusal, Tunnels
 from throughway.service.watching import Watched
 
-_NAMES: Final = {
+_NAMES: Final[dict[tuple[int, int], str]] = {
     (IpProtocol.UDP, 500): "ike",
     (IpProtocol.UDP, 4500): "ike-natt",
     (IpProtocol.UDP, 1701): "l2tpv2",
@@ -23,19 +26,13 @@ _NAMES: Final = {
 }
 """What a port is usually used for. The port is all that is looked at here."""
 
-_NAMES_WITHOUT_PORTS: Final = {
-    IpProtocol.GRE: "gre",
-    IpProtocol.ESP: "esp",
-    IpProtocol.AH: "ah",
-    IpProtocol.L2TPV3: "l2tpv3",
-}
-
 
 def sessions(
     tracker: Tracker, flows: Mapping[FlowKey, InstalledFlow], tracked: Iterable[Watched], now: float
 ) -> list[Session]:
     """List all sessions, those that began last first. `flows` is what the data plane has installed."""
-    rows = [_esp_session(tunnels, flows, now) for tunnels in tracker.tunnels()]
+    rows = [_portless_session(tunnels, flows, now) for tunnels in tracker.tunnels()]
+    rows += [_refused_session(refusal, now) for refusal in tracker.refusals()]
     rows += [_tracked_session(watched, now) for watched in tracked]
     rows.sort(key=lambda row: (row.age_s, row.id))
     return rows
@@ -56,10 +53,11 @@ def page(rows: list[Session], query: SessionsQuery) -> SessionPage:
     return SessionPage(sessions=tuple(cut), next=cut[-1].id if more and cut else None)
 
 
-def _esp_session(tunnels: EspTunnels, flows: Mapping[FlowKey, InstalledFlow], now: float) -> Session:
-    to_peer = [FlowKey.to_peer(IpProtocol.ESP, tunnels.host, tunnels.peer, spi) for spi in tunnels.spis_to_peer]
-    spis_to_inside = tunnels.spis_to_inside + tunnels.contested
-    to_inside = [FlowKey.to_inside(IpProtocol.ESP, tunnels.peer, spi) for spi in spis_to_inside]
+def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], now: float) -> Session:
+    protocol, host, peer = tunnels.protocol, tunnels.host, tunnels.peer
+    names_to_inside = tunnels.to_inside + tunnels.contested
+    to_peer = [FlowKey.to_peer(protocol, host, peer, name) for name in tunnels.to_peer]
+    to_inside = [FlowKey.to_inside(protocol, peer, name) for name in names_to_inside]
     sent = [flows[key].count for key in to_peer if key in flows]
     received = [flows[key].count for key in to_inside if key in flows]
     created = [flows[key].created_at for key in to_peer + to_inside if key in flows]
@@ -67,13 +65,13 @@ def _esp_session(tunnels: EspTunnels, flows: Mapping[FlowKey, InstalledFlow], no
     # The kernel's time of a packet is that of its last clock tick, which may be before the mapping was made.
     last_at = max([began_at, *(count.last_packet_at for count in sent + received)])
     return Session(
-        id=f"esp-{_name(tunnels.host)}-{tunnels.peer}",
-        device=_name(tunnels.host),
-        protocol="esp",
-        peer=str(tunnels.peer),
-        discriminators_to_peer=tuple(f"{spi:#010x}" for spi in tunnels.spis_to_peer),
-        discriminators_to_inside=tuple(f"{spi:#010x}" for spi in spis_to_inside),
-        verdict=_esp_verdict(tunnels),
+        id=f"{discriminators.name_of(protocol)}-{_name(host)}-{peer}",
+        device=_name(host),
+        protocol=discriminators.name_of(protocol),
+        peer=str(peer),
+        discriminators_to_peer=_words(protocol, tunnels.to_peer),
+        discriminators_to_inside=_words(protocol, names_to_inside),
+        verdict=_verdict(tunnels, received),
         candidates=tunnels.rivals,
         packets_to_peer=_packets(sent),
         bytes_to_peer=_bytes(sent),
@@ -85,10 +83,59 @@ def _esp_session(tunnels: EspTunnels, flows: Mapping[FlowKey, InstalledFlow], no
     )
 
 
-def _esp_verdict(tunnels: EspTunnels) -> Verdict:
+def _verdict(tunnels: Tunnels, received: list[FlowCount]) -> Verdict:
+    """Say how sure we are. Where the owner is known before anything comes back, the first answer ends the waiting."""
     if tunnels.contested:
         return Verdict.CONTESTED
-    return Verdict.CERTAIN if tunnels.spis_to_inside else Verdict.WAITING
+    has_answer = tunnels.to_inside if tunnels.protocol == IpProtocol.ESP else _packets(received)
+    return Verdict.CERTAIN if has_answer else Verdict.WAITING
+
+
+def _words(protocol: int, names: Iterable[int]) -> tuple[str, ...]:
+    return tuple(words for name in names if (words := discriminators.words_of(protocol, name)))
+
+
+def _refused_session(refusal: Refusal, now: float) -> Session:
+    name, device = discriminators.name_of(refusal.protocol), _name(refusal.host)
+    words = _words(refusal.protocol, [refusal.discriminator])
+    # What a host assigns to itself names what would come to it; everything else names what it sends.
+    is_assigned = refusal.protocol == IpProtocol.L2TPV3
+    return Session(
+        id=f"refused-{name}-{device}-{refusal.peer}-{refusal.discriminator:x}",
+        device=device,
+        protocol=name,
+        peer=str(refusal.peer),
+        discriminators_to_peer=() if is_assigned else words,
+        discriminators_to_inside=words if is_assigned else (),
+        verdict=Verdict.REFUSED,
+        candidates=1,
+        packets_to_peer=0,
+        bytes_to_peer=0,
+        packets_to_inside=0,
+        bytes_to_inside=0,
+        age_s=max(0.0, now - refusal.first_at),
+        idle_s=max(0.0, now - refusal.last_at),
+        carried_by=CarriedBy.BPF,
+        reason=_why(refusal),
+    )
+
+
+def _why(refusal: Refusal) -> str:
+    """Say the fact and then the remedy, in plain words."""
+    if refusal.reason is Reason.AH_REFUSED:
+        return "AH protects the addresses that NAT has to change, so no NAT can carry it. Set the VPN to ESP."
+    owner = f"The device {_name(refusal.owner)}" if refusal.owner is not None else "Another device"
+    match refusal.protocol:
+        case IpProtocol.GRE if refusal.discriminator == discriminators.NONE:
+            fact, remedy = "has GRE without a key with this peer", "Give each tunnel a key of its own."
+        case IpProtocol.GRE:
+            fact, remedy = "has GRE with the same key with this peer", "Give one of the tunnels another key."
+        case IpProtocol.L2TPV3:
+            fact, remedy = "has the same L2TPv3 ID with this peer", "Start the tunnel again, or give it another ID."
+        case _:
+            fact = f"uses IP protocol {refusal.protocol} with this peer, and nothing in it tells two devices apart"
+            remedy = "Only one device can, at a time."
+    return f"{owner} {fact}. {remedy}"
 
 
 def _name(host: Host) -> str:
@@ -105,9 +152,12 @@ def _bytes(counts: list[FlowCount]) -> int:
 
 def _tracked_session(watched: Watched, now: float) -> Session:
     flow = watched.flow
-    name = _NAMES.get((IpProtocol(flow.protocol), flow.original.destination_key))
+    name = _NAMES.get((flow.protocol, flow.original.destination_key))
     if name is None:
-        name = "pptp-gre" if flow.is_expected else _NAMES_WITHOUT_PORTS.get(IpProtocol(flow.protocol), "unknown")
+        has_ports = flow.protocol in (IpProtocol.TCP, IpProtocol.UDP)
+        name = "unknown" if has_ports else discriminators.name_of(flow.protocol)
+    if flow.is_expected:
+        name = "pptp-gre"
     device, peer = flow.original.source, Peer(flow.original.destination)
     return Session(
         id=f"{name}-{device}-{flow.original.source_key}-{peer}-{flow.original.destination_key}",

@@ -13,7 +13,7 @@ import pytest
 from tests.kernel.bpf_plane.net import ALICE, OUTSIDE, PEER, End, Network, inside, network, wait_for
 from throughway.core.flows import FlowKey
 from throughway.core.limits import Limits
-from throughway.core.ports import IkeObserved, Interface, Punted
+from throughway.core.ports import IkeObserved, Interface, Punted, Report
 from throughway.core.reasons import Reason
 from throughway.dataplane.adopt import OBJECT
 from throughway.dataplane.attach import AttachMode
@@ -41,7 +41,7 @@ class Gateway:
     def __init__(self, net: Network, bpffs: Path) -> None:
         self.net = net
         self.bpffs = bpffs
-        self.told: list[Punted | IkeObserved] = []
+        self.told: list[Report] = []
         self.decide: Callable[[Punted], None] = lambda punted: None
         self._plane: BpfDataPlane | None = None
         self._wake = 0.0

@@ -37,8 +37,12 @@ IKE_HEADER = bytes(range(1, 9)) + bytes(8) + bytes((33, 0x20, 34, 0x08)) + bytes
 
 RULES = """
 table inet test {
-	chain raw { type filter hook prerouting priority -450; ip protocol esp notrack; }
-	chain raw_out { type filter hook output priority -450; ip protocol esp notrack; }
+	chain raw { type filter hook prerouting priority -450; ip protocol { esp, gre, 94, 115 } notrack; }
+	chain raw_out { type filter hook output priority -450; ip protocol { esp, gre, 94, 115 } notrack; }
+	chain errors {
+		type filter hook prerouting priority -300;
+		iifname { "in0", "in1" } icmp type { destination-unreachable, time-exceeded } notrack
+	}
 	chain forward {
 		type filter hook forward priority 0; policy drop;
 		meta mark & 0x10000000 != 0 accept
@@ -186,6 +190,61 @@ def esp_packet(
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), sequence + 1 & 0xFFFF, 0, ttl, 50, 0)
     head += source.packed + destination.packed
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+
+
+def ip_packet(
+    source: IPv4Address,
+    destination: IPv4Address,
+    protocol: int,
+    body: bytes,
+    identification: int = 1,
+    ttl: int = 64,
+    fragment: int = 0,
+) -> bytes:
+    """Make an IPv4 packet; `fragment` is the field of flags and offset."""
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), identification, fragment, ttl, protocol, 0)
+    head += source.packed + destination.packed
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+
+
+def cut(packet: bytes, count: int) -> list[bytes]:
+    """Cut a packet without options into so many fragments of about one size (RFC 791 section 3.2)."""
+    body, head = packet[20:], packet[:20]
+    size = -(-len(body) // count // 8) * 8
+    source, destination = IPv4Address(head[12:16]), IPv4Address(head[16:20])
+    return [
+        ip_packet(
+            source,
+            destination,
+            head[9],
+            body[at : at + size],
+            int.from_bytes(head[4:6], "big"),
+            head[8],
+            at // 8 | (0x2000 if at + size < len(body) else 0),
+        )
+        for at in range(0, len(body), size)
+    ]
+
+
+class Ear:
+    """Hears one protocol in one namespace: whole packets, from the IP header on, as the stack has put them together."""
+
+    def __init__(self, namespace: str, protocol: int) -> None:
+        with inside(namespace):
+            self._in = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+        self._in.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self._in.setblocking(False)
+        self.received: list[bytes] = []
+
+    def collect(self) -> list[bytes]:
+        """Take in what has arrived, and return all that ever did."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.received.append(self._in.recv(65536))
+        return self.received
+
+    def close(self) -> None:
+        self._in.close()
 
 
 class End:

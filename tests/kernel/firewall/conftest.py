@@ -8,7 +8,7 @@ import pytest
 
 from tests.kernel.firewall.net import Row, entered
 from throughway.dataplane.nft import Nft
-from throughway.policy.ruleset import RulesetSettings, build
+from throughway.policy.ruleset import RulesetSettings, transactions
 
 SETTINGS = RulesetSettings(insides=("lan0",), outside="wan0")
 
@@ -35,5 +35,6 @@ def nft(row: Row) -> Iterator[Nft]:
 @pytest.fixture
 def ours(nft: Nft) -> Nft:
     """The router with our table."""
-    nft.apply(build(SETTINGS).to_json())
+    for transaction in transactions(SETTINGS):
+        nft.apply(transaction)
     return nft

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from scapy.packet import Packet, Raw
+
 HOST, ROUTER_INSIDE, ROUTER_OUTSIDE, PEER = "10.1.0.2", "10.1.0.1", "203.0.113.1", "203.0.113.9"
 HOST6, PEER6 = "2001:db8:1::2", "2001:db8:2::9"
 ESP = 50
@@ -60,7 +62,7 @@ class Row:
         for place in ("host", "router", "peer"):
             self._ip(f"netns add {self.name(place)}")
             stack.callback(self._ip, f"netns del {self.name(place)}")
-            self.run(place, "ip link set lo up")
+            self.run(place, "ip link set lo up && sysctl -qw net.ipv6.conf.default.accept_dad=0")
         self._wire("host", "lan0")
         self._wire("peer", "wan0")
         for place, device, addresses in (
@@ -111,6 +113,10 @@ class Row:
     def esp(self, place: str) -> socket.socket:
         return self.open(place, socket.AF_INET, socket.SOCK_RAW, ESP)
 
+    def raw(self, place: str, family: int = socket.AF_INET) -> socket.socket:
+        """Send whole packets, with the IP header that they have."""
+        return self.open(place, family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
     def sniffer(self, place: str) -> socket.socket:
         """See every frame that comes to eth0, without its link header."""
         made = self.open(place, socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
@@ -128,6 +134,39 @@ class Row:
 
     def _wire(self, place: str, device: str) -> None:
         self._ip(f"link add {device} netns {self.name('router')} type veth peer name eth0 netns {self.name(place)}")
+
+
+def drops(row: Row, comment: str, chain: str = "guard") -> int:
+    """Read the counter of the rule of ours with this comment."""
+    return counted(row, f"inet throughway {chain}", comment)
+
+
+def counted(row: Row, chain: str, comment: str) -> int:
+    """Read the counter of the rule with this comment."""
+    listing = row.run("router", f"nft list chain {chain}")
+    (line,) = [line for line in listing.splitlines() if comment in line]
+    return int(line.partition("packets ")[2].split()[0])
+
+
+def next_of(sniffer: socket.socket, *, protocol: int) -> bytes:
+    """Wait for the next IP packet of a protocol that comes in; the socket sees what goes out too."""
+    while True:
+        packet, (_, _, kind, *_) = sniffer.recvfrom(4096)
+        if kind != socket.PACKET_OUTGOING and packet[9 if packet[0] >> 4 == 4 else 6] == protocol:
+            return packet
+
+
+def fragments_of(packet: Packet, size: int) -> list[bytes]:
+    """Cut an IPv4 packet into fragments of so many bytes of payload, a multiple of 8, the last one with the rest."""
+    header, payload = packet.copy(), bytes(packet.payload)
+    header.remove_payload()
+    pieces = []
+    for at in range(0, len(payload), size):
+        header.frag = at // 8
+        header.flags = "MF" if at + size < len(payload) else 0
+        header.len = header.chksum = None
+        pieces.append(bytes(header / Raw(payload[at : at + size])))
+    return pieces
 
 
 def arrives(row: Row, send: Callable[[], object], receiver: socket.socket, marker: bytes) -> bool:

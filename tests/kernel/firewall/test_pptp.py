@@ -2,12 +2,21 @@
 
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import permutations
 
 import pytest
+from scapy.layers.inet import IP
+from scapy.packet import Raw
 
-from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, arrives, entered
+from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, arrives, entered, fragments_of
 from tests.kernel.firewall.test_doctor import BARE, doctor, drops
 from throughway.core.ids import IpProtocol
+from throughway.core.limits import Limits
+from throughway.core.tracked import TrackedFlow
+from throughway.dataplane import sysctls
 from throughway.dataplane.conntrack import Interest, tracked_flows
 from throughway.dataplane.nft import Nft
 
@@ -42,11 +51,18 @@ def exchange(sender: socket.socket, receiver: socket.socket, message: bytes) -> 
     return received
 
 
-@pytest.mark.parametrize("peer_calls_first", [False, True])
-def test_a_call_passes_both_ways_with_the_one_rule_of_doctor(row: Row, ours: Nft, peer_calls_first: bool) -> None:
-    row.nft(BARE)
-    (finding,) = drops(doctor(row))
-    row.run("router", finding.commands[0])
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that was set up. `translated` is the host's call ID as the peer knows it."""
+
+    host_gre: socket.socket
+    peer_gre: socket.socket
+    translated: int
+
+
+@contextmanager
+def called(row: Row) -> Iterator[Call]:
+    """Set a call up by its control connection, which lives until the end of the block."""
     listener = row.open("peer", socket.AF_INET, socket.SOCK_STREAM, bind=(PEER, 1723))
     listener.listen()
     client = row.open("host", socket.AF_INET, socket.SOCK_STREAM, bind=(HOST, 4003))
@@ -60,14 +76,58 @@ def test_a_call_passes_both_ways_with_the_one_rule_of_doctor(row: Row, ours: Nft
         (translated,) = struct.unpack_from("!H", exchange(client, server, CALL_REQUEST), 12)
         answer = exchange(server, client, call_reply(translated))
         assert struct.unpack_from("!HH", answer, 12) == (PEER_CALL, HOST_CALL)
-        ways = [
-            (lambda: host_gre.sendto(gre(PEER_CALL, b"out"), (PEER, 0)), peer_gre, b"out"),
-            (lambda: peer_gre.sendto(gre(translated, b"in"), (ROUTER_OUTSIDE, 0)), host_gre, b"in"),
-        ]
-        for way in reversed(ways) if peer_calls_first else ways:
-            assert arrives(row, *way)
-        with entered(row.name("router")):
-            (call,) = tracked_flows([Interest(IpProtocol.GRE)])
-    assert call.is_expected
-    assert call.is_answered
-    assert {call.original.destination_key, call.reply.destination_key} == {PEER_CALL, translated}
+        yield Call(host_gre, peer_gre, translated)
+
+
+def speak_both_ways(row: Row, call: Call, *, peer_first: bool = False) -> None:
+    ways = [
+        (lambda: call.host_gre.sendto(gre(PEER_CALL, b"out"), (PEER, 0)), call.peer_gre, b"out"),
+        (lambda: call.peer_gre.sendto(gre(call.translated, b"in"), (ROUTER_OUTSIDE, 0)), call.host_gre, b"in"),
+    ]
+    for way in reversed(ways) if peer_first else ways:
+        assert arrives(row, *way)
+
+
+def tracked_call(row: Row) -> TrackedFlow:
+    with entered(row.name("router")):
+        (flow,) = tracked_flows([Interest(IpProtocol.GRE)])
+    return flow
+
+
+@pytest.mark.parametrize("peer_calls_first", [False, True])
+def test_a_call_passes_both_ways_with_the_one_rule_of_doctor(row: Row, ours: Nft, peer_calls_first: bool) -> None:
+    row.nft(BARE)
+    (finding,) = drops(doctor(row))
+    row.run("router", finding.commands[0])
+    with called(row) as call:
+        speak_both_ways(row, call, peer_first=peer_calls_first)
+        flow = tracked_call(row)
+    assert flow.is_expected
+    assert flow.is_answered
+    assert {flow.original.destination_key, flow.reply.destination_key} == {PEER_CALL, call.translated}
+
+
+def test_a_call_is_remembered_for_half_an_hour(row: Row, ours: Nft) -> None:
+    """The helper means to give it five hours, and the GRE tracker takes that back."""
+    with entered(row.name("router")):
+        sysctls.enable()
+    with called(row) as call:
+        speak_both_ways(row, call)
+        speak_both_ways(row, call)
+        left = tracked_call(row).timeout_s
+    assert Limits().pptp_call_idle_s - 10 < left <= Limits().pptp_call_idle_s
+
+
+def test_three_fragments_of_a_call_pass_in_every_order_both_ways(row: Row, ours: Nft) -> None:
+    with called(row) as call:
+        for sender, source, destination, call_id, receiver in (
+            (row.raw("host"), HOST, PEER, PEER_CALL, call.peer_gre),
+            (row.raw("peer"), PEER, ROUTER_OUTSIDE, call.translated, call.host_gre),
+        ):
+            for number, order in enumerate(permutations(range(3)), start=1):
+                data = bytes(3000) + source.encode() + bytes([number])
+                whole = IP(src=source, dst=destination, id=number, proto=GRE) / Raw(gre(call_id, data))
+                pieces = fragments_of(whole, 1200)
+                for at in order:
+                    sender.sendto(pieces[at], (destination, 0))
+                assert receiver.recv(4096)[20:].endswith(data), order

@@ -29,8 +29,18 @@ TRACKED = replace(
     verdict=Verdict.TRACKED,
     carried_by=CarriedBy.CONNTRACK,
 )
+REFUSED = replace(
+    ESP,
+    id="refused",
+    device="10.77.0.12",
+    protocol="gre",
+    discriminators_to_peer=("no key",),
+    discriminators_to_inside=(),
+    verdict=Verdict.REFUSED,
+    reason="The device 10.77.0.11 has GRE without a key with this peer. Give each tunnel a key of its own.",
+)
 ROUTER = replace(ESP, id="router", device="router")
-ALL = (ESP, CONTESTED, WAITING, TRACKED, ROUTER)
+ALL = (ESP, CONTESTED, WAITING, TRACKED, REFUSED, ROUTER)
 
 WORST = replace(
     ESP,
@@ -85,13 +95,27 @@ def test_no_line_is_wider_than_the_screen_and_no_value_is_cut(width: int, sessio
 
 def test_verdicts_are_told_by_sign_and_word() -> None:
     text = shown(*ALL, width=140)
-    for words in ("✓ certain", "? contested (3)", "… waiting", "= tracked"):
+    for words in ("✓ certain", "? contested (3)", "… waiting", "= tracked", "✗ refused"):
         assert words in text
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_below_the_table_is_why_a_session_was_refused_and_what_to_do(width: int) -> None:
+    lines = shown(ESP, REFUSED, width=width).splitlines()
+    assert " ".join(lines[-(200 // width) :]).endswith(f"10.77.0.12 gre 203.0.113.20: {REFUSED.reason}")
+
+
+def test_reasons_leave_room_for_the_sessions_on_a_screen() -> None:
+    many = [replace(REFUSED, id=str(number), device=f"10.77.1.{number}") for number in range(100)]
+    lines = shown(*many, width=80, height=24).splitlines()
+    assert len(lines) <= 23
+    assert len([line for line in lines if "✗ refused" in line]) >= 6
 
 
 def test_the_router_comes_first_and_addresses_are_in_their_order() -> None:
     lines = shown(*ALL, width=140).splitlines()[3:]
-    assert [line.split()[0] for line in lines] == ["router", "10.77.0.9", "10.77.0.11", "10.77.0.31", "10.77.0.100"]
+    devices = ["router", "10.77.0.9", "10.77.0.11", "10.77.0.12", "10.77.0.31", "10.77.0.100"]
+    assert [line.split()[0] for line in lines[: len(devices)]] == devices
 
 
 @pytest.mark.parametrize("width", [80, 140])

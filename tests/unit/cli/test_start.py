@@ -23,10 +23,10 @@ ALL_CAPABILITIES = (1 << 41) - 1
 
 
 def test_the_daemon_gets_the_options_and_imports_nothing_from_the_working_directory() -> None:
-    arguments = daemon_arguments(["lan0", "lan1"], "wan0", "office", Attach.CLSACT, True)
+    arguments = daemon_arguments(["lan0", "lan1"], "wan0", "office", Attach.CLSACT, True, False)
     assert daemon_command(arguments) == [
         sys.executable, "-P", "-m", "throughway.service", "--inside", "lan0", "--inside", "lan1", "--outside", "wan0",
-        "--gateway", "office", "--attach", "clsact", "--keep",
+        "--gateway", "office", "--attach", "clsact", "--no-ipv6-ipsec", "--keep",
     ]  # fmt: skip
 
 

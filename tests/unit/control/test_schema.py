@@ -29,7 +29,7 @@ def test_the_keys_of_a_session_are_those_of_the_contract() -> None:
     assert list(ESP.to_json()) == [
         "id", "device", "protocol", "peer", "discriminators_to_peer", "discriminators_to_inside", "verdict",
         "candidates", "packets_to_peer", "bytes_to_peer", "packets_to_inside", "bytes_to_inside", "age_s", "idle_s",
-        "carried_by",
+        "carried_by", "reason",
     ]  # fmt: skip
 
 
@@ -40,6 +40,11 @@ def test_the_keys_of_a_status_are_those_of_the_contract() -> None:
     ]  # fmt: skip
 
 
+def test_a_session_of_an_older_daemon_has_no_reason() -> None:
+    older = {key: value for key, value in ESP.to_json().items() if key != "reason"}
+    assert Session.from_json(older) == ESP
+
+
 def test_keys_of_a_newer_daemon_are_left_alone() -> None:
     assert Session.from_json({**ESP.to_json(), "endpoint": "later"}) == ESP
 
@@ -48,7 +53,7 @@ def test_keys_of_a_newer_daemon_are_left_alone() -> None:
     ("key", "value", "problem"),
     [
         ("device", 5, "session.device must be a string"),
-        ("verdict", "sure", "session.verdict must be one of certain, contested, waiting, tracked"),
+        ("verdict", "sure", "session.verdict must be one of certain, contested, waiting, tracked, refused"),
         ("verdict", None, "session.verdict must be a string"),
         ("packets_to_peer", 1.0, "session.packets_to_peer must be a whole number"),
         ("packets_to_peer", True, "session.packets_to_peer must be a whole number"),

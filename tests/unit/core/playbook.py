@@ -81,6 +81,17 @@ class Playbook:
             raise AssertionError("the tracker wants to be woken without end")
         self.now = at
 
+    def answers_until(self, at: float) -> list[Command]:
+        """Move the clock as `wait_until` does, and return all that the tracker wanted meanwhile."""
+        answers: list[Command] = []
+        self.answer = []
+
+        def collect() -> None:
+            answers.extend(self.answer)
+
+        self.wait_until(at, collect)
+        return answers + self.answer
+
     def candidates(self, peer: Peer, spi: Spi) -> set[Host]:
         """Return who gets what comes with the SPI: one host where the verdict is Certain."""
         match self.tracker.verdict(peer, spi):

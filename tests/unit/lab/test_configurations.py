@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from throughway.lab.namespace import Namespace
-from throughway.lab.peers import openvpn, strongswan, vpnc, wireguard
+from throughway.lab.peers import gre, l2tp, l2tpv3, libipsec, libreswan, openvpn, strongswan, vpnc, wireguard, xfrm
 
 SERVER = IPv4Address("203.0.113.20")
 
@@ -39,3 +39,47 @@ def test_wireguard_interfaces_of_two_labs_have_names_of_their_own() -> None:
     names = [wireguard.interface_name(Namespace(f"tw{lab}-wgserver", Path("/lab"))) for lab in ("00aa", "00bb")]
     assert names == ["wg00aa-wgserver", "wg00bb-wgserver"]
     assert all(len(name) <= 15 for name in names)
+
+
+HOST = IPv4Address("10.77.0.11")
+SHARED = IPv4Address("192.0.2.2")
+
+
+def test_libreswan_stays_native_at_both_ends() -> None:
+    for written in (libreswan.server_settings(SERVER, 2), libreswan.client_settings(HOST, SERVER, 2)):
+        assert "encapsulation=no\n" in written
+        assert "conn client2\n" in written
+    assert libreswan.server_settings(SERVER, 4).count("rightsubnet=172.25.1.") == 4
+
+
+def test_strongswans_ends_agree_on_their_identities() -> None:
+    server, client = libipsec.server_connections(SERVER), libipsec.client_connections(SERVER, 2)
+    assert "id = server" in server
+    assert "id = client2" in client
+    assert "start_action = none" in server
+    assert "start_action = start" in client
+    assert all(written.count("{") == written.count("}") for written in (server, client, l2tp.connections(HOST, SERVER)))
+
+
+def test_l2tp_within_ipsec_is_transport_mode_at_both_ends() -> None:
+    server, client = l2tp.connections(SERVER, None), l2tp.connections(HOST, SERVER)
+    assert "mode = transport" in server
+    assert "mode = transport" in client
+    assert "remote_addrs" not in server
+    assert f"remote_addrs = {SERVER}\n" in client
+
+
+def test_tunnels_set_by_hand_differ_by_what_names_them() -> None:
+    for names in (xfrm.spis, l2tpv3.session_ids):
+        assert len({name for number in range(1, 9) for name in names(number)}) == 16
+    assert len({gre.key(number) for number in range(1, 9)}) == 8
+
+
+def test_the_two_ends_of_esp_by_hand_mirror_each_other() -> None:
+    at_client = xfrm.pair((HOST, "172.22.1.1", 0x101), (SERVER, "172.22.0.1", 0x201), 1)
+    at_server = xfrm.pair((SERVER, "172.22.0.1", 0x201), (SHARED, "172.22.1.1", 0x101), 1)
+    assert f"src {HOST} dst {SERVER} proto esp spi 0x101" in at_client[0]
+    assert f"src {SHARED} dst {SERVER} proto esp spi 0x101" in at_server[2]
+    assert f"src {SERVER} dst {SHARED} proto esp spi 0x201" in at_server[0]
+    assert "src 172.22.1.1/32 dst 172.22.0.1/32 dir out" in at_client[1]
+    assert "src 172.22.1.1/32 dst 172.22.0.1/32 dir in" in at_server[3]

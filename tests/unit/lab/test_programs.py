@@ -13,3 +13,11 @@ def test_a_file_is_looked_for_by_its_path_and_a_program_by_its_name() -> None:
     assert not programs.is_present("/no/such/file")
     assert programs.is_present("sh")
     assert not programs.is_present("no-such-program")
+
+
+def test_what_is_unpacked_has_a_remedy_of_its_own() -> None:
+    pluto = f"{programs.LIBRESWAN}/usr/libexec/ipsec/pluto"
+    assert programs.remedy([pluto]) == (
+        f"missing: {pluto}; script/setup unpacks libreswan, which cannot be installed beside strongSwan"
+    )
+    assert "install --no-install-recommends vpnc; script/setup unpacks libreswan" in programs.remedy(["vpnc", pluto])

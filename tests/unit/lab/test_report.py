@@ -1,10 +1,14 @@
 from pathlib import Path
 
 from throughway.lab.gateway import GatewayKind
+from throughway.lab.leaks import NO_LEAKS, Leaks
 from throughway.lab.report import PINGS_ANSWERED_MIN, ClientReport, Report
+from throughway.lab.transfer import Transfer
+
+TEN_MB = 10_000_000
 
 
-def client(name: str, *, received: int = 10) -> ClientReport:
+def client(name: str, *, received: int = 10, transfer: Transfer | None = None) -> ClientReport:
     return ClientReport(
         name=name,
         address="10.77.0.11",
@@ -12,11 +16,12 @@ def client(name: str, *, received: int = 10) -> ClientReport:
         pings_sent=10,
         pings_received=received,
         first_reply_s=0.25 if received else None,
+        transfer=transfer,
     )
 
 
-def report(*clients: ClientReport, gateway: GatewayKind = GatewayKind.THROUGHWAY, leaked: int = 0) -> Report:
-    return Report(scenario="esp-native", gateway=gateway, clients=clients, leaked=leaked)
+def report(*clients: ClientReport, gateway: GatewayKind = GatewayKind.THROUGHWAY, leaks: Leaks = NO_LEAKS) -> Report:
+    return Report(scenario="esp-native", gateway=gateway, clients=clients, leaks=leaks)
 
 
 def test_it_passes_when_every_tunnel_carries_data() -> None:
@@ -30,10 +35,22 @@ def test_a_tunnel_that_loses_more_than_a_late_answer_or_two_has_not_passed() -> 
 
 
 def test_a_leak_fails_our_gateway_and_is_a_remark_on_any() -> None:
-    assert not report(client("vpnc1"), leaked=1).passed
-    leaky = report(client("vpnc1"), gateway=GatewayKind.MASQUERADE, leaked=1)
+    for leaks in (Leaks(dropped=1), Leaks(named=1), Leaks(unasked=1)):
+        assert not report(client("vpnc1"), leaks=leaks).passed
+    leaky = report(client("vpnc1"), gateway=GatewayKind.MASQUERADE, leaks=Leaks(dropped=1))
     assert leaky.passed
     assert leaky.remarks() == ["1 packets left the router with a private source address"]
+
+
+def test_a_tunnel_whose_transfer_is_not_whole_has_not_passed() -> None:
+    assert client("vpnc1", transfer=Transfer(TEN_MB, TEN_MB, intact=True)).has_passed
+    assert not client("vpnc1", transfer=Transfer(TEN_MB, 5, intact=False)).has_passed
+
+
+def test_a_transfer_is_in_the_document_when_one_was_made() -> None:
+    assert "transfer" not in client("vpnc1").to_json()
+    made = client("vpnc1", transfer=Transfer(TEN_MB, TEN_MB, intact=True)).to_json()
+    assert made["transfer"] == {"bytes_to_peer": TEN_MB, "bytes_to_inside": TEN_MB, "intact": True}
 
 
 def test_the_document_has_exactly_the_promised_keys() -> None:

@@ -1,8 +1,14 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from throughway.core.errors import SettingsRejected
 from throughway.lab import programs
-from throughway.lab.scenarios import LIVE, SCENARIOS, named
+from throughway.lab.packets import PACKET_SCENARIOS
+from throughway.lab.scenarios import LIVE, SCENARIOS, VPNS, named
+
+PAGE = Path(__file__).parents[3] / "docs" / "lab.md"
 
 
 def test_the_default_scenario_has_the_promised_clients() -> None:
@@ -35,3 +41,19 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 def test_every_program_of_every_scenario_has_a_package() -> None:
     needed = {program for scenario in SCENARIOS.values() for program in scenario.programs}
     assert needed | set(programs.ALWAYS) <= set(programs.PACKAGES)
+
+
+def test_a_scenario_for_one_client_says_so() -> None:
+    with pytest.raises(SettingsRejected) as refused:
+        named("l2tp-ipsec", 2)
+    assert refused.value.remedy == "l2tp-ipsec can have 1 client, not 2"
+    assert "a server cannot have two behind one address" in SCENARIOS["l2tp-ipsec"].shows
+
+
+def test_names_are_given_once() -> None:
+    assert len(SCENARIOS) == len(VPNS) + len(PACKET_SCENARIOS)
+
+
+def test_the_page_about_the_lab_has_every_scenario_and_what_masquerade_does() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|.*\| (\w+) \|$", PAGE.read_text(), re.MULTILINE)
+    assert rows == [(name, "fails" if one.masquerade_fails else "passes") for name, one in SCENARIOS.items()]

@@ -48,9 +48,11 @@ def test_a_bare_policy_drop_is_named_with_one_command() -> None:
     assert finding.commands == (COMMAND,)
 
 
-def test_the_usual_accepts_leave_only_esp_from_outside_dropped() -> None:
+def test_the_usual_accepts_leave_only_what_bpf_carries_from_outside_dropped() -> None:
     (finding,) = drops(forward(*USUAL, [meta("iifname", "lan1"), ACCEPT]))
-    assert finding.what.endswith(": ESP from outside, re-injected ESP from outside.")
+    assert finding.what.endswith(
+        ": ESP from outside, GRE from outside, L2TPv3 from outside, re-injected ESP from outside."
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from throughway.core.errors import SettingsRejected
+from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.policy.ruleset import Ruleset, RulesetSettings, build, remove
+from throughway.policy.ruleset import Ruleset, RulesetSettings, build, remove, transactions
 
 GOLDEN = Path(__file__).with_name("ruleset.golden")
 SETTINGS = RulesetSettings(insides=("lan1", "lan0"), outside="wan0")
@@ -19,6 +20,20 @@ def lines(ruleset: Ruleset) -> str:
 
 def test_the_transaction_is_as_reviewed() -> None:
     assert lines(build(SETTINGS)) == GOLDEN.read_text()
+
+
+def test_timers_follow_the_table_in_a_transaction_of_their_own() -> None:
+    table, timers = transactions(SETTINGS, Limits(udp_idle_s=301, pptp_control_idle_s=7441))
+    assert table == build(SETTINGS).to_json()
+    assert "unreplied : 301, replied : 301" in timers
+    assert "established : 7441" in timers
+    assert 'iifname { "lan0", "lan1" } oifname "wan0"' in timers
+
+
+def test_only_the_switch_lets_ipsec_in_unasked() -> None:
+    closed = RulesetSettings(insides=("lan0",), outside="wan0", ipv6_ipsec=False)
+    assert "IPv6" in lines(build(SETTINGS))
+    assert "IPv6" not in lines(build(closed))
 
 
 def test_building_begins_with_removing_so_that_it_replaces() -> None:

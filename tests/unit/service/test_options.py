@@ -10,6 +10,7 @@ def test_command_line_is_read() -> None:
     options = parse(["--inside", "lan0", "--inside", "lan1", "--outside", "wan0", "--gateway", "office", "--keep"])
     assert options == Options(inside=("lan0", "lan1"), outside="wan0", gateway="office", keep=True)
     assert options.socket.name == "office.sock"
+    assert not parse(["--inside", "lan0", "--outside", "wan0", "--no-ipv6-ipsec"]).ipv6_ipsec
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ def at_once() -> bool:
 class Client:
     """A VPN client on an inside device.
 
-    `device` is the tunnel's interface and `target` the address of the server within the tunnel; pings between them
-    say whether the tunnel works, whatever the client says of itself. `server` is where the device connects to.
+    `device` is the tunnel's interface, or the client's address within a tunnel that has none, and `target` the address
+    of the server within the tunnel; pings between them say whether the tunnel works, whatever the client says of
+    itself. `server` is where the device connects to, and `peer` is where that server runs.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Client:
     device: str
     target: str
     server: IPv4Address
+    peer: Place
     task: Task
     may_ping: Callable[[], bool] = at_once
     """Whether a ping is worth trying: a cheap sign, for places where to start a program is slow."""

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ICMP errors about packets that we translate, both ways (RFC 5508 sections 4.2, 4.3).
+ *
+ *   +-----------+-----------------+--------------------------+------------------+- - -
+ *   | IP header | ICMP header (8) | IP header of the packet  | its first bytes: |
+ *   |           | type code csum  | that was not liked       | SPI, key, ...    |
+ *   +-----------+-----------------+--------------------------+------------------+- - -
+ *
+ * From outside they quote a packet as we sent it, and its source becomes the host. From inside they quote a
+ * packet as the host got it, and its destination becomes our address; so does the outer source, unless the error
+ * is the router's own. Routers need quote no more than the IP header and eight bytes behind it (RFC 792), which
+ * name all flows but those of GRE with a checksum and a key, and of L2TPv3 control connections.
+ */
+#ifndef THROUGHWAY_ICMP_H
+#define THROUGHWAY_ICMP_H
+
+#include "observe.h"
+
+struct quote {
+	struct icmp_header icmp;
+	struct iphdr ip;
+	__u64 discriminator;
+	int verdict; /* NAMED, or why the quoted packet has no name */
+};
+
+/* Which ICMP messages quote a packet that something on the way did not like (RFC 792). Source quench (4) is
+ * deprecated by RFC 6633, but harmless, and a host may still want to see it. A redirect (5) is for the sender's
+ * own link: it quotes, and is not passed on.
+ */
+static __always_inline int is_icmp_error(__u8 type)
+{
+	return type == ICMP_UNREACHABLE || type == ICMP_QUENCH || type == ICMP_TIME_EXCEEDED ||
+	       type == ICMP_PARAMETER_PROBLEM;
+}
+
+/* Read the packet that an ICMP message quotes. Not 0 for messages that quote none, or none of our protocols. */
+static __noinline int quote_read(const struct packet *p, struct quote *quote)
+{
+	__u32 at = sizeof(quote->icmp);
+
+	if (p->fragment_offset || payload_read(p, 0, &quote->icmp, sizeof(quote->icmp)))
+		return -1;
+	if (!is_icmp_error(quote->icmp.type) && quote->icmp.type != ICMP_REDIRECT)
+		return -1;
+	if (payload_read(p, at, &quote->ip, sizeof(quote->ip)))
+		return -1;
+	if (quote->ip.version != 4 || quote->ip.ihl < 5 || !is_portless(quote->ip.protocol))
+		return -1;
+	/* An error is short enough never to be cut (RFC 1812 section 4.3.2.3), and a later fragment has no name. */
+	quote->verdict = REASON_MALFORMED;
+	if (p->more_fragments || (quote->ip.frag_off & bpf_htons(IP_FRAGMENT_OFFSET)))
+		return 0;
+	at += quote->ip.ihl * 4;
+	quote->verdict = discriminator_read(p, quote->ip.protocol, at, &quote->discriminator);
+	return 0;
+}
+
+/* Replace an address of the quoted IP header, from what it is now. */
+static __always_inline long quoted_replace(const struct packet *p, __u32 field, __be32 from, __be32 to)
+{
+	return address_replace(p, p->header_size + sizeof(struct icmp_header), field, from, to);
+}
+
+/* An ICMP error about a packet that we translated goes to the host that sent it, with the quoted packet
+ * as the host knows it. All others are the stack's.
+ */
+static __always_inline int icmp_error_to_inside(struct packet *p)
+{
+	struct quote quote = {};
+	struct sender_key sender = {};
+	__be32 *found;
+	__be32 host;
+
+	if (quote_read(p, &quote) || quote.verdict || quote.icmp.type == ICMP_REDIRECT)
+		return PASS;
+	if (quote.ip.saddr != p->config->outside_address)
+		return PASS;
+	sender.peer = quote.ip.daddr;
+	sender.protocol = quote.ip.protocol;
+	sender.discriminator = quote.discriminator;
+	found = bpf_map_lookup_elem(&senders, &sender);
+	if (!found)
+		return PASS;
+	host = *found;
+	if (quoted_replace(p, offsetof(struct iphdr, saddr), quote.ip.saddr, host) || destination_replace(p, host))
+		return drop(REASON_REWRITE_FAILED);
+	mark_set(p, p->config->mark_carried);
+	count(REASON_ICMP_ERROR_TRANSLATED);
+	return PASS;
+}
+
+/* Whether the host gets the packets of this mapping, alone or with others. */
+static __always_inline int is_owner(const struct flow_key *key, const struct mapping *mapping, __be32 host)
+{
+	struct fan_out *list;
+
+	if (!(mapping->flags & MAPPING_FAN_OUT))
+		return mapping->host == host;
+	list = bpf_map_lookup_elem(&fan_outs, key);
+	if (!list)
+		return 0;
+	for (__u32 i = 0; i < FAN_OUT_MAX && i < list->count; i++) {
+		if (list->hosts[i] == host)
+			return 1;
+	}
+	return 0;
+}
+
+/* A host cannot take a packet that it got. If it got one copy of several, the peer shall not hear of it: another
+ * host may be the one that was meant. Not 0 when the message ends here.
+ */
+static __always_inline int is_disowned(const struct packet *p, const struct quote *quote,
+		const struct flow_key *key, __be32 owner, int is_copy)
+{
+	__u8 code = quote->icmp.code;
+	struct report_key what = {
+		.host = owner,
+		.peer = key->peer,
+		.discriminator = key->discriminator,
+		.kind = OBSERVED_DISOWNED,
+		.protocol = key->protocol,
+	};
+
+	if (quote->icmp.type != ICMP_UNREACHABLE || code == UNREACHABLE_TOO_BIG)
+		return 0;
+	if (p->source == quote->ip.daddr && (is_copy || code == UNREACHABLE_PROTOCOL || code == UNREACHABLE_PORT))
+		report(p, &what, code);
+	return is_copy;
+}
+
+/* An ICMP error of a host, or of the router itself, about a packet that came from a peer. It leaves with our
+ * address outside and in the quotation, or not at all. What quotes a protocol of the kernel's passes: its
+ * connection tracking has translated that.
+ */
+static __always_inline int icmp_error_to_peer(struct packet *p)
+{
+	__be32 ours = p->config->outside_address;
+	struct mapping *mapping = NULL;
+	struct quote quote = {};
+	struct flow_key key = {};
+	__be32 host, owner;
+	int is_own;
+
+	if (quote_read(p, &quote) || quote.verdict == NAME_NOT_OURS)
+		return PASS;
+	if (!ours)
+		return drop(REASON_NO_OUTSIDE_ADDRESS);
+	host = quote.ip.daddr;
+	is_own = p->source == ours && host == ours; /* the router's own, about what came to itself */
+	owner = is_own ? 0 : host;
+	key.peer = quote.ip.saddr;
+	key.protocol = quote.ip.protocol;
+	key.discriminator = quote.discriminator;
+	if (!quote.verdict && p->destination == key.peer && quote.icmp.type != ICMP_REDIRECT)
+		mapping = bpf_map_lookup_elem(&mappings, &key);
+	if (!mapping || !is_owner(&key, mapping, owner))
+		return is_own ? PASS : drop(REASON_ICMP_ERROR_UNKNOWN);
+	if (is_disowned(p, &quote, &key, owner, mapping->flags & MAPPING_FAN_OUT))
+		return drop(REASON_DISOWNED);
+	if (is_own)
+		return PASS;
+	if (quoted_replace(p, offsetof(struct iphdr, daddr), host, ours) || source_replace(p, ours))
+		return drop(REASON_REWRITE_FAILED);
+	mark_set(p, 0);
+	count(REASON_ICMP_ERROR_TRANSLATED);
+	return PASS;
+}
+
+#endif

@@ -1,0 +1,85 @@
+"""What the parts of the tracker share: who exchanges something with whom, and how many mappings there are.
+
+A *relation* is a host and a peer between which there is something. Each part that knows something of a
+relation holds it, and it is gone when the last of them lets go.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from throughway.core.commands import Command, RemoveMapping
+from throughway.core.ids import Host, Peer
+from throughway.core.limits import Limits
+
+
+@dataclass(slots=True)
+class _Relation:
+    last_seen_at: float
+    holders: set[str] = field(default_factory=set)
+
+
+class Bounds:
+    """Counts relations and mappings, and says when there is no room for another one."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits: Final = limits
+        self.mappings = 0
+        """Mappings that the data plane has, both directions."""
+        self._of_host: Final[dict[Host, dict[Peer, _Relation]]] = {}
+        self._hosts_of: Final[dict[Peer, int]] = {}
+        self._relations = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody exchanges anything with anybody."""
+        return not self._relations
+
+    def meet(self, host: Host, peer: Peer, holder: str, now: float) -> bool:
+        """Hold the relation of a host and a peer. Return False where there are too many already."""
+        relation = self._of_host.get(host, {}).get(peer)
+        if relation is None:
+            if self._relations >= self.limits.relations_max:
+                return False
+            if self._hosts_of.get(peer, 0) >= self.limits.hosts_per_peer_max:
+                return False
+            relation = self._of_host.setdefault(host, {})[peer] = _Relation(now)
+            self._hosts_of[peer] = self._hosts_of.get(peer, 0) + 1
+            self._relations += 1
+        relation.holders.add(holder)
+        relation.last_seen_at = max(relation.last_seen_at, now)
+        return True
+
+    def touch(self, host: Host, peer: Peer, at: float) -> None:
+        """Note when the host last sent to the peer."""
+        if relation := self._of_host.get(host, {}).get(peer):
+            relation.last_seen_at = max(relation.last_seen_at, at)
+
+    def release(self, host: Host, peer: Peer, holder: str) -> None:
+        """Let go of a relation."""
+        peers = self._of_host.get(host, {})
+        relation = peers.get(peer)
+        if relation is None:
+            return
+        relation.holders.discard(holder)
+        if relation.holders:
+            return
+        del peers[peer]
+        if not peers:
+            del self._of_host[host]
+        self._hosts_of[peer] -= 1
+        if not self._hosts_of[peer]:
+            del self._hosts_of[peer]
+        self._relations -= 1
+
+    def in_the_way(self, host: Host, peer: Peer) -> Peer | None:
+        """Return the peer that a host has to forget before it may exchange something with one more."""
+        peers = self._of_host.get(host, {})
+        if peer in peers or len(peers) < self.limits.peers_per_host_max:
+            return None
+        return min(peers, key=lambda known: peers[known].last_seen_at)
+
+    def has_room(self, commands: Iterable[Command] = (), wanted: int = 1) -> bool:
+        """Whether there is room for so many more mappings, with what the commands make room for."""
+        freed = sum(isinstance(command, RemoveMapping) for command in commands)
+        return self.mappings - freed + wanted <= self.limits.mappings_max

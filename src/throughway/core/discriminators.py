@@ -1,0 +1,87 @@
+"""What names a tunnel in each protocol without ports: the discriminator of a flow.
+
+A discriminator is a number of 64 bits in host order. bpf/keys.h has the same table.
+
+    protocol            discriminator                             where it is
+    ESP           50    SPI                                       RFC 4303 section 2.1
+    GRE           47    version 0 with a key: 1 << 32 | key       RFC 2890 section 2.1
+                        version 0 without a key: 0                RFC 2784 section 2.1
+    L2TPv3       115    data: session ID                          RFC 3931 section 4.1.1.1
+                        control: 1 << 32 | connection ID          RFC 3931 sections 3.2.1, 4.1.1.2
+    any other           0                                         there is none to be found
+
+A key of 0 is a valid one and differs from no key, so it has bit 32. The session ID 0 marks a control message
+and names no session. Version 1 of GRE is PPTP's (RFC 2637 section 4.1) and is never ours: the kernel's
+helper follows its call IDs. Protocols with ports are the kernel's as well, and so are those in `NOT_OURS`.
+"""
+
+from typing import Final
+
+from throughway.core.ids import IpProtocol
+
+NOT_OURS: Final = frozenset({IpProtocol.ICMP, 2, IpProtocol.TCP, IpProtocol.UDP, 33, IpProtocol.AH, 132, 136})
+"""IP protocols that always pass the data plane: ICMP, IGMP, TCP, UDP, DCCP, AH, SCTP and UDP-Lite. AH is refused
+by the packet filter."""
+
+NONE: Final = 0
+"""The discriminator where the packet has no field for it: then there is one host for each peer."""
+
+_WIDE: Final = 1 << 32
+"""Above the 32 bits of a key or an ID: a GRE key is there, or an ID is a control connection's."""
+
+_LOW_MASK: Final = _WIDE - 1
+
+_NAMES: Final[dict[int, str]] = {
+    IpProtocol.GRE: "gre",
+    IpProtocol.ESP: "esp",
+    IpProtocol.AH: "ah",
+    IpProtocol.L2TPV3: "l2tpv3",
+}
+
+
+def is_ours(protocol: int) -> bool:
+    """Whether the data plane may have flows of an IP protocol."""
+    return protocol not in NOT_OURS
+
+
+def of_gre(key: int | None) -> int:
+    """Return the discriminator of GRE version 0, with or without a key."""
+    return NONE if key is None else _WIDE | key
+
+
+def of_l2tpv3_session(session_id: int) -> int:
+    """Return the discriminator of L2TPv3 data over IP."""
+    return session_id
+
+
+def of_l2tpv3_control(connection_id: int) -> int:
+    """Return the discriminator of L2TPv3 control messages over IP; the connection ID is 0 until one is assigned."""
+    return _WIDE | connection_id
+
+
+L2TPV3_UNASSIGNED: Final = _WIDE
+"""The discriminator of control messages to an end that has assigned no connection ID yet (RFC 3931 section 3.2.1)."""
+
+
+def is_l2tpv3_control(discriminator: int) -> bool:
+    """Whether a discriminator of L2TPv3 over IP names a control connection and not a session."""
+    return bool(discriminator & _WIDE)
+
+
+def name_of(protocol: int) -> str:
+    """Name an IP protocol without ports for people: `gre`, or `ip-94` where there is no short name."""
+    return _NAMES.get(protocol, f"ip-{protocol}")
+
+
+def words_of(protocol: int, discriminator: int) -> str:
+    """Write a discriminator for people; empty where the protocol has none."""
+    number = discriminator & _LOW_MASK
+    match protocol:
+        case IpProtocol.GRE:
+            return f"key {number:#x}" if discriminator & _WIDE else "no key"
+        case IpProtocol.L2TPV3 if is_l2tpv3_control(discriminator):
+            return f"control {number:#010x}"
+        case IpProtocol.ESP | IpProtocol.L2TPV3:
+            return f"{number:#010x}"
+        case _:
+            return ""

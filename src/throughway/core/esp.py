@@ -1,0 +1,283 @@
+"""The part of the tracker that decides about ESP: who owns which SPI (see `bindings` and `deciding`)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from throughway.core import deciding
+from throughway.core.bindings import Binding, HostAtPeer, PeerState
+from throughway.core.bounds import Bounds
+from throughway.core.commands import Command, FanOut, InstallMapping, Refuse, Reinject, RemoveMapping
+from throughway.core.events import (
+    AdoptedFlow,
+    EspFromInside,
+    EspUnclaimed,
+    FlowCount,
+    HostDisowned,
+    IkeExchange,
+    IkeMessageSeen,
+)
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
+from throughway.core.reasons import Reason
+from throughway.core.tunnels import Tunnels
+from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+
+
+class EspPart:
+    """Credits hosts by what is seen of IKE, and gives inbound SPIs to them."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds: Final = bounds
+        self._limits: Final = bounds.limits
+        self._peers: Final[dict[Peer, PeerState]] = {}
+
+    # Queries
+
+    def verdict(self, peer: Peer, spi: Spi) -> Verdict:
+        """Say what is believed of an SPI that comes from a peer."""
+        state = self._peers.get(peer)
+        binding = state.bindings.get(spi) if state else None
+        return binding.verdict if binding else Unknown()
+
+    def bindings(self) -> Iterator[tuple[Peer, Spi, Verdict]]:
+        """All inbound SPIs that are known, in no order."""
+        for state in self._peers.values():
+            for binding in state.bindings.values():
+                yield state.peer, binding.spi, binding.verdict
+
+    def tunnels(self) -> Iterator[Tunnels]:
+        """All hosts and peers between which there is ESP, in the order in which they were met."""
+        for state in self._peers.values():
+            certain: dict[Host, list[Binding]] = {}
+            contested: dict[Host, list[Binding]] = {}
+            for binding in state.bindings.values():
+                shelf = contested if len(binding.candidates) > 1 else certain
+                for candidate in binding.candidates:
+                    shelf.setdefault(candidate, []).append(binding)
+            for host in state.hosts.values():
+                own = certain.get(host.host, [])
+                shared = contested.get(host.host, [])
+                begun = [sa.first_at for sa in host.outgoing.values()] + [binding.first_at for binding in own]
+                if begun:
+                    yield Tunnels(
+                        host=host.host,
+                        peer=state.peer,
+                        protocol=IpProtocol.ESP,
+                        to_peer=tuple(host.outgoing),
+                        to_inside=tuple(binding.spi for binding in own),
+                        contested=tuple(binding.spi for binding in shared),
+                        rivals=max((len(binding.candidates) for binding in shared), default=1),
+                        first_at=min(begun),
+                    )
+
+    # What comes from inside
+
+    def on_from_inside(self, event: EspFromInside, now: float) -> list[Command]:
+        """Give the host its SPI towards the peer, which may be the sign of one that comes back."""
+        key = FlowKey.to_peer(IpProtocol.ESP, event.host, event.peer, event.spi_to_peer)
+        host = self._meet(event.host, event.peer, now, is_start=False)
+        if host is None:
+            return [Refuse(key, Reason.REFUSED, "hosts.limit")]
+        commands: list[Command] = []
+        if event.spi_to_peer not in host.outgoing:
+            commands += self._make_room_outgoing(host, event.peer)
+            if not self._bounds.has_room(commands):
+                return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
+            is_new = event.sequence <= self._limits.new_sa_sequence_max
+            unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
+            self._bounds.mappings += 1
+            state = self._peers[event.peer]
+            if unexplained:
+                commands += deciding.widen(state, host, now, self._limits)
+            commands += deciding.reconsider(state, now, self._limits)
+        commands += [InstallMapping(key, event.host), Reinject(key)]
+        return commands
+
+    def _make_room_outgoing(self, host: HostAtPeer, peer: Peer) -> list[Command]:
+        """Keep a host within its own bound: its least recently used SPI makes room."""
+        if len(host.outgoing) < self._limits.spis_per_host_and_peer_max:
+            return []
+        oldest = min(host.outgoing, key=lambda spi: host.outgoing[spi].last_packet_at)
+        del host.outgoing[oldest]
+        return [RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, peer, oldest))]
+
+    def on_ike_message_seen(self, event: IkeMessageSeen, now: float) -> list[Command]:
+        """Credit the host for an exchange that may agree on a child SA."""
+        is_start = event.exchange is IkeExchange.INITIAL
+        host = self._meet(event.host, event.peer, now, is_start=is_start)
+        if host is None:
+            return []
+        host.see_ike_sa(event.initiator_spi, floated=event.floated)
+        if event.floated:
+            return []
+        if event.exchange is IkeExchange.FIRST_CHILD:
+            # One child SA, however many rounds of EAP it takes: the message IDs of its rounds do not count.
+            host.credit_exchange((event.initiator_spi, event.exchange, 0), now, from_host=event.from_host)
+        elif event.exchange is IkeExchange.CHILD:
+            key = (event.initiator_spi, event.exchange, event.exchange_id)
+            host.credit_exchange(key, now, from_host=event.from_host)
+        return []
+
+    def on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
+        """Believe a host that an SPI is not its own, where it may be another one's."""
+        state = self._peers.get(event.peer)
+        if state is None:
+            return []
+        return deciding.disown(state, event.host, event.spi_to_inside, now, self._limits)
+
+    def _meet(self, host: Host, peer: Peer, now: float, *, is_start: bool) -> HostAtPeer | None:
+        """Find or make what is known of a host and a peer; None when there are too many hosts already.
+
+        `is_start`: the conversation begins here, before our eyes. If it does not, the host may own
+        more than we saw.
+        """
+        if not self._bounds.meet(host, peer, IpProtocol.ESP.name, now):
+            return None
+        state = self._peers.get(peer)
+        if state is None:
+            state = self._peers[peer] = PeerState(peer)
+        known = state.hosts.get(host)
+        if known is None:
+            unseen_until = now if is_start else now + self._limits.unseen_s
+            known = state.hosts[host] = HostAtPeer(host, last_seen_at=now, unseen_until=unseen_until)
+        known.last_seen_at = now
+        return known
+
+    def forget(self, host: Host, peer: Peer, now: float) -> list[Command]:
+        """Forget that a host exchanged anything with a peer."""
+        state = self._peers.get(peer)
+        if state is None or host not in state.hosts:
+            return []
+        commands: list[Command] = [
+            RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host, peer, spi)) for spi in state.hosts[host].outgoing
+        ]
+        commands += deciding.withdraw(state, host, now, self._limits)
+        del state.hosts[host]
+        self._bounds.release(host, peer, IpProtocol.ESP.name)
+        if not state.hosts:
+            del self._peers[peer]
+        return commands
+
+    # What comes from outside
+
+    def on_unclaimed(self, event: EspUnclaimed, now: float) -> list[Command]:
+        """Decide who gets an inbound SPI."""
+        key = deciding.key_of(event.peer, event.spi_to_inside)
+        state = self._peers.get(event.peer)
+        if state is None:
+            return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
+        known = state.bindings.get(event.spi_to_inside)
+        if known is not None:
+            return [self._install(key, known), Reinject(key)]
+        if len(state.bindings) >= self._limits.spis_per_peer_max or not self._bounds.has_room():
+            return [Refuse(key, Reason.REFUSED, "mappings.limit")]
+        commands = deciding.claim(state, event.spi_to_inside, event.sequence, now, self._limits)
+        if not commands:
+            return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
+        self._bounds.mappings += 1
+        return commands
+
+    def _install(self, key: FlowKey, binding: Binding) -> Command:
+        if isinstance(binding.verdict, Certain):
+            return InstallMapping(key, binding.verdict.host)
+        return FanOut(key, deciding.offered(binding, self._limits))
+
+    # Time
+
+    def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
+        """Note which tunnels are in use, and which hosts answer."""
+        heard: dict[Peer, set[Host]] = {}
+        for count in counts:
+            state = self._peers.get(count.key.peer)
+            if state is None:
+                continue
+            spi = Spi(count.key.discriminator)
+            if count.key.direction is Direction.TO_INSIDE:
+                if binding := state.bindings.get(spi):
+                    binding.last_packet_at = max(binding.last_packet_at, count.last_packet_at)
+            elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
+                if count.last_packet_at > sa.last_packet_at:
+                    heard.setdefault(state.peer, set()).add(host.host)
+                sa.last_packet_at = max(sa.last_packet_at, count.last_packet_at)
+                host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
+                self._bounds.touch(host.host, state.peer, count.last_packet_at)
+        commands: list[Command] = []
+        for peer, hosts in heard.items():
+            for binding in self._peers[peer].bindings.values():
+                if isinstance(binding.verdict, Contested):
+                    commands += deciding.offer_next(self._peers[peer], binding, frozenset(hosts), self._limits)
+        return commands
+
+    def expire(self, now: float) -> list[Command]:
+        """Nothing of ESP is decided by a moment of its own."""
+        return []
+
+    def sweep(self, now: float) -> list[Command]:
+        """Forget what is idle: mappings, hosts that are no longer candidates."""
+        commands: list[Command] = []
+        for state in list(self._peers.values()):
+            commands += self._sweep(state, now)
+        return commands
+
+    def _sweep(self, state: PeerState, now: float) -> list[Command]:
+        idle_before = now - self._limits.esp_idle_s
+        commands: list[Command] = []
+        for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before]:
+            commands += deciding.forget_binding(state, spi)
+        for host in list(state.hosts.values()):
+            for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:
+                del host.outgoing[spi]
+                commands.append(RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, state.peer, spi)))
+            if host.host != ROUTER:  # of its exchanges only one direction is seen
+                host.give_up_unanswered(now - self._limits.exchange_unanswered_s)
+        needed = {host for binding in state.bindings.values() for host in binding.candidates}
+        for host in list(state.hosts.values()):
+            is_idle = now - host.last_seen_at > self._limits.candidate_idle_s
+            if is_idle and not host.outgoing and host.host not in needed:
+                commands += self.forget(host.host, state.peer, now)
+        commands += deciding.reconsider(state, now, self._limits)
+        return commands
+
+    # Restart
+
+    def adopt(self, flows: Sequence[AdoptedFlow], now: float) -> list[Command]:
+        """Take over what an earlier run decided. What it knew besides is gone, so no credit bounds these hosts."""
+        for flow in flows:
+            if flow.key.direction is Direction.TO_PEER:
+                self._adopt_outgoing(flow, now)
+        for flow in flows:
+            if flow.key.direction is Direction.TO_INSIDE:
+                self._adopt_to_inside(flow, now)
+        return []
+
+    def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> None:
+        host = self._meet(flow.key.host, flow.key.peer, now, is_start=False)
+        if host is None:
+            return
+        spi = Spi(flow.key.discriminator)
+        if spi not in host.outgoing:
+            host.see_outgoing(spi, now, is_new=False)
+            self._bounds.mappings += 1
+        host.outgoing[spi].last_packet_at = flow.count.last_packet_at
+
+    def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> None:
+        spi = Spi(flow.key.discriminator)
+        met = [self._meet(host, flow.key.peer, now, is_start=False) for host in flow.hosts]
+        owners = [host for host in met if host is not None]
+        state = self._peers.get(flow.key.peer)
+        if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
+            return
+        verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)
+        state.bindings[spi] = Binding(
+            spi=spi,
+            first_at=now,
+            last_packet_at=flow.count.last_packet_at,
+            candidates=flow.hosts,
+            verdict=verdict,
+            is_credited=True,
+        )
+        self._bounds.mappings += 1
+        for host in owners:
+            host.is_adopted = True
+        if isinstance(verdict, Certain):
+            owners[0].own()

@@ -1,0 +1,371 @@
+"""The part of the tracker for L2TPv3 over IP (RFC 3931).
+
+Its session IDs and control connection IDs are chosen by whoever wants to be sent to, as SPIs are, but control
+messages assign them in clear: what a host assigns is its own, exactly and before anything comes. A
+session without control messages (an *unmanaged* one) is inferred: the next unknown ID that comes from
+the peer belongs to the host that has sent with one of its own and was not answered.
+
+It may be clear text, so it is never fanned out. That only one owner is possible is brought about: of the
+hosts whose new sessions the peer has not answered, one has its *turn*, and only its packets go out.
+
+    waiting --the turn is free--> open --answered--> paired
+       |                           |
+       |                           +--its turn is over and another host waits--> unknown
+       +--no turn within l2tpv3_turn_s--> refused, and asked about again
+
+The router's own packets cannot be held, so the router takes the turn at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from throughway.core import discriminators
+from throughway.core.bounds import Bounds
+from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.events import AdoptedFlow, FlowCount, L2tpControlSeen, PortlessFromInside, PortlessUnclaimed
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
+from throughway.core.l2tpv3_state import Incoming, L2tpHost, L2tpPeer, Origin, Outgoing
+from throughway.core.reasons import Reason
+from throughway.core.tunnels import Refusals, Tunnels
+
+_HOLDER: Final = "l2tpv3"
+
+_ENDING: Final = frozenset({4, 14})
+"""Stop-Control-Connection-Notification and Call-Disconnect-Notify name IDs that are used no longer (RFC 3931
+section 3.1)."""
+
+
+class L2tpPart:
+    """Gives sessions and control connections to the hosts that assigned them, or that were answered."""
+
+    def __init__(self, bounds: Bounds, refusals: Refusals) -> None:
+        self._bounds: Final = bounds
+        self._limits: Final = bounds.limits
+        self._refusals: Final = refusals
+        self._peers: Final[dict[Peer, L2tpPeer]] = {}
+        self._wait_at: Final[dict[Peer, None]] = {}
+        """Peers to which some host waits for its turn."""
+
+    # Queries
+
+    def owner(self, peer: Peer, discriminator: int) -> Host | None:
+        """Say who gets a session or a control connection that comes from a peer, if anybody."""
+        state = self._peers.get(peer)
+        return state.owners.get(discriminator) if state else None
+
+    def tunnels(self) -> Iterator[Tunnels]:
+        """All hosts and peers between which there is L2TPv3 over IP."""
+        for state in self._peers.values():
+            for host in state.hosts.values():
+                begun = [flow.first_at for flow in host.outgoing.values()]
+                begun += [flow.first_at for flow in host.incoming.values()]
+                begun += host.waiting.values()
+                if begun:
+                    yield Tunnels(
+                        host=host.host,
+                        peer=state.peer,
+                        protocol=IpProtocol.L2TPV3,
+                        to_peer=tuple(host.outgoing) + tuple(host.waiting),
+                        to_inside=tuple(host.incoming),
+                        contested=(),
+                        rivals=1,
+                        first_at=min(begun),
+                    )
+
+    # Control messages
+
+    def on_control_seen(self, event: L2tpControlSeen, now: float) -> list[Command]:
+        """Give a host what it assigns, before the answer comes; note what the peer assigns to it.
+
+        Only the host's own word counts for what is given to it: a peer could otherwise have it sent what
+        is another host's.
+        """
+        message = event.message
+        named = []
+        if message.assigned_connection_id:
+            named.append(discriminators.of_l2tpv3_control(message.assigned_connection_id))
+        if message.local_session_id:
+            named.append(discriminators.of_l2tpv3_session(message.local_session_id))
+        host = self._meet(event.host, event.peer, now)
+        if host is None:
+            return []
+        state = self._peers[event.peer]
+        if event.from_host and message.remote_session_id:
+            host.announce(message.remote_session_id, self._limits.spis_per_host_and_peer_max)
+        commands: list[Command] = []
+        for discriminator in named:
+            if not event.from_host:
+                host.announce(discriminator, self._limits.spis_per_host_and_peer_max)
+            elif message.message_type in _ENDING:
+                if flow := host.incoming.get(discriminator):
+                    flow.has_ended = True
+            else:
+                commands += self._assign(state, host, discriminator, now)
+        return commands + self._next_turn(state, now)
+
+    def _assign(self, state: L2tpPeer, host: L2tpHost, discriminator: int, now: float) -> list[Command]:
+        """Give a host what it assigned to itself, unless another one has it and uses it."""
+        known = state.incoming(discriminator)
+        if known is not None and known.host == host.host:
+            known.origin, known.has_ended = Origin.ASSIGNED, False
+            return []
+        commands: list[Command] = []
+        if known is not None:
+            if not known.has_ended or now - known.last_packet_at <= self._limits.l2tpv3_turn_s:
+                return self._refuse_assigned(state, host, discriminator, known.host, now)
+            commands += self._drop_incoming(state, discriminator)
+        self._refusals.forget(host.host, state.peer, IpProtocol.L2TPV3, discriminator)
+        return commands + self._take(state, host, discriminator, Origin.ASSIGNED, now)
+
+    def _refuse_assigned(
+        self, state: L2tpPeer, host: L2tpHost, discriminator: int, owner: Host, now: float
+    ) -> list[Command]:
+        is_new = self._refusals.note(
+            host.host,
+            state.peer,
+            IpProtocol.L2TPV3,
+            discriminator,
+            Reason.DISCRIMINATOR_TAKEN,
+            now,
+            owner=owner,
+        )
+        return [_record("flow.taken", host.host, state.peer, discriminator, owner=str(owner))] if is_new else []
+
+    # What comes from inside
+
+    def on_from_inside(self, event: PortlessFromInside, now: float) -> list[Command]:
+        """Let a host's flow out: at once where it is known what comes back, else in its turn."""
+        key = _to_peer(event.host, event.peer, event.discriminator)
+        host = self._meet(event.host, event.peer, now)
+        if host is None:
+            return [Refuse(key, Reason.REFUSED, "hosts.limit")]
+        state = self._peers[event.peer]
+        if event.discriminator in host.outgoing:
+            return [InstallMapping(key, host.host), Reinject(key)]
+        if host.explains(event.discriminator):
+            return self._open(state, host, event.discriminator, now)
+        if len(host.waiting) >= self._limits.spis_per_host_and_peer_max:
+            return [Refuse(key, Reason.REFUSED, "mappings.limit")]
+        host.waiting.setdefault(event.discriminator, now)
+        self._wait_at[event.peer] = None
+        if host.host == ROUTER or (state.turn == host.host and state.is_turn_taken(now)):
+            return self._give_turn(state, host, now) + self._next_turn(state, now)
+        return self._next_turn(state, now)
+
+    def _next_turn(self, state: L2tpPeer, now: float) -> list[Command]:
+        """Let the next host out while nobody waits for an answer, and wake up when this may change."""
+        commands: list[Command] = []
+        while (waiting := sorted(state.waiting(), key=lambda one: one[0])) and not state.is_turn_taken(now):
+            commands += self._give_turn(state, waiting[0][1], now)
+        if waiting:
+            commands.append(WakeAt(min(state.turn_until, waiting[0][0] + self._limits.l2tpv3_turn_s)))
+        else:
+            self._wait_at.pop(state.peer, None)
+        return commands
+
+    def _give_turn(self, state: L2tpPeer, host: L2tpHost, now: float) -> list[Command]:
+        """Let out all that the host waits with, and close what others were not answered for."""
+        commands: list[Command] = []
+        for other in state.hosts.values():
+            if other is not host:
+                commands += self._close(state, other)
+        if state.turn != host.host or not state.is_turn_taken(now):
+            state.turn, state.turn_until = host.host, now + self._limits.l2tpv3_turn_s
+        opening, host.waiting = host.waiting, {}
+        for discriminator in opening:
+            commands += self._open(state, host, discriminator, now)
+        return commands
+
+    def _open(self, state: L2tpPeer, host: L2tpHost, discriminator: int, now: float) -> list[Command]:
+        """Let the packets of a flow out."""
+        key = _to_peer(host.host, state.peer, discriminator)
+        commands: list[Command] = []
+        if len(host.outgoing) >= self._limits.spis_per_host_and_peer_max:
+            oldest = min(host.outgoing, key=lambda name: host.outgoing[name].last_packet_at)
+            commands.append(self._drop_outgoing(state, host, oldest))
+        if not self._bounds.has_room(commands):
+            return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
+        host.outgoing[discriminator] = Outgoing(now, now, is_explained=host.explains(discriminator))
+        self._bounds.mappings += 1
+        return [*commands, InstallMapping(key, host.host), Reinject(key)]
+
+    def _close(self, state: L2tpPeer, host: L2tpHost) -> list[Command]:
+        """Let the host ask again for what the peer has not answered."""
+        return [self._drop_outgoing(state, host, discriminator) for discriminator in host.all_unanswered]
+
+    # What comes from outside
+
+    def on_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:
+        """Give what nobody assigned to the one host that waits for an answer, or to the only one there is."""
+        key = _to_inside(event.peer, event.discriminator)
+        state = self._peers.get(event.peer)
+        if state is None:
+            return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
+        owner = state.owners.get(event.discriminator)
+        if owner is not None:
+            return [InstallMapping(key, owner), Reinject(key)]
+        is_control = discriminators.is_l2tpv3_control(event.discriminator)
+        candidates, origin = (
+            [one for one in state.hosts.values() if one.unanswered(is_control=is_control)],
+            Origin.ANSWER,
+        )
+        if event.discriminator == discriminators.L2TPV3_UNASSIGNED or not candidates:
+            candidates, origin = list(state.hosts.values()), Origin.ALONE
+        if len(candidates) > 1:
+            closed = [command for host in candidates for command in self._close(state, host)]
+            return [*closed, Refuse(key, Reason.NO_CANDIDATE, "owner.ambiguous")]
+        taken = self._take(state, candidates[0], event.discriminator, origin, now)
+        if not taken:
+            return [Refuse(key, Reason.REFUSED, "mappings.limit")]
+        return [*taken, Reinject(key), *self._next_turn(state, now)]
+
+    def _take(self, state: L2tpPeer, host: L2tpHost, discriminator: int, origin: Origin, now: float) -> list[Command]:
+        """Make a host the owner of what comes from the peer; empty where there is no room."""
+        own = host.incoming
+        crowd = [name for name, flow in own.items() if flow.origin is Origin.ALONE] if origin is Origin.ALONE else []
+        if len(crowd) < self._limits.uncredited_spis_per_peer_max:
+            crowd = list(own) if len(own) >= self._limits.spis_per_host_and_peer_max else []
+        commands: list[Command] = []
+        if crowd:
+            commands += self._drop_incoming(state, min(crowd, key=lambda name: own[name].last_packet_at))
+        elif len(state.owners) >= self._limits.spis_per_peer_max or not self._bounds.has_room():
+            return []
+        own[discriminator] = Incoming(host.host, origin, now, now)
+        state.owners[discriminator] = host.host
+        self._bounds.mappings += 1
+        commands.append(InstallMapping(_to_inside(state.peer, discriminator), host.host))
+        return [*commands, _record("flow.installed", host.host, state.peer, discriminator, basis=origin.value)]
+
+    # Knowing and forgetting
+
+    def _meet(self, host: Host, peer: Peer, now: float) -> L2tpHost | None:
+        if not self._bounds.meet(host, peer, _HOLDER, now):
+            return None
+        state = self._peers.get(peer)
+        if state is None:
+            state = self._peers[peer] = L2tpPeer(peer)
+        known = state.hosts.get(host)
+        if known is None:
+            known = state.hosts[host] = L2tpHost(host, now)
+        known.last_seen_at = now
+        return known
+
+    def _drop_outgoing(self, state: L2tpPeer, host: L2tpHost, discriminator: int) -> RemoveMapping:
+        del host.outgoing[discriminator]
+        return RemoveMapping(_to_peer(host.host, state.peer, discriminator))
+
+    def _drop_incoming(self, state: L2tpPeer, discriminator: int) -> list[Command]:
+        owner = state.owners.pop(discriminator)
+        del state.hosts[owner].incoming[discriminator]
+        return [RemoveMapping(_to_inside(state.peer, discriminator))]
+
+    def forget(self, host: Host, peer: Peer, now: float) -> list[Command]:
+        """Forget all that a host has with a peer."""
+        state = self._peers.get(peer)
+        known = state.hosts.get(host) if state else None
+        if state is None or known is None:
+            return []
+        commands: list[Command] = [self._drop_outgoing(state, known, name) for name in list(known.outgoing)]
+        for name in list(known.incoming):
+            commands += self._drop_incoming(state, name)
+        commands += [Refuse(_to_peer(host, peer, name), Reason.REFUSED, "peers.limit") for name in known.waiting]
+        del state.hosts[host]
+        self._bounds.release(host, peer, _HOLDER)
+        commands += self._next_turn(state, now)
+        if not state.hosts:
+            del self._peers[peer]
+        return commands
+
+    # Time
+
+    def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
+        """Note which flows are in use."""
+        for count in counts:
+            state = self._peers.get(count.key.peer)
+            if state is None:
+                continue
+            if count.key.direction is Direction.TO_INSIDE:
+                if incoming := state.incoming(count.key.discriminator):
+                    incoming.last_packet_at = max(incoming.last_packet_at, count.last_packet_at)
+            elif (host := state.hosts.get(count.key.host)) and (flow := host.outgoing.get(count.key.discriminator)):
+                flow.last_packet_at = max(flow.last_packet_at, count.last_packet_at)
+                host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
+                self._bounds.touch(host.host, state.peer, count.last_packet_at)
+        return []
+
+    def expire(self, now: float) -> list[Command]:
+        """Give turns on, and refuse what has waited for its turn too long, so that it is asked about again."""
+        commands: list[Command] = []
+        for peer in list(self._wait_at):
+            state = self._peers[peer]
+            commands += self._next_turn(state, now)
+            for host in state.hosts.values():
+                for name in [name for name, at in host.waiting.items() if now >= at + self._limits.l2tpv3_turn_s]:
+                    del host.waiting[name]
+                    commands.append(Refuse(_to_peer(host.host, peer, name), Reason.REFUSED, "answer.awaited"))
+            commands += self._next_turn(state, now)
+        return commands
+
+    def sweep(self, now: float) -> list[Command]:
+        """Forget what is idle of hosts that are silent.
+
+        While a host speaks L2TPv3 with the peer, its flows stay, unless they have ended: how many it sends with and
+        how many came back tells whether it waits for an answer.
+        """
+        commands: list[Command] = []
+        before = now - self._limits.l2tpv3_idle_s
+        for state in list(self._peers.values()):
+            for host in list(state.hosts.values()):
+                is_silent = host.last_seen_at < before
+                for name, sent in list(host.outgoing.items()):
+                    if is_silent and sent.last_packet_at < before:
+                        commands.append(self._drop_outgoing(state, host, name))
+                for name, got in list(host.incoming.items()):
+                    if got.last_packet_at < before and (is_silent or got.has_ended):
+                        commands += self._drop_incoming(state, name)
+                if is_silent and not host.outgoing and not host.incoming and not host.waiting:
+                    commands += self.forget(host.host, state.peer, now)
+        return commands
+
+    # Restart
+
+    def adopt(self, flows: Sequence[AdoptedFlow], now: float) -> list[Command]:
+        """Take over what an earlier run decided. A host whose answer may be under way has the turn."""
+        commands = [command for flow in flows for command in self._adopt(flow, now)]
+        for state in self._peers.values():
+            unanswered = [host.host for host in state.hosts.values() if host.all_unanswered]
+            if len(unanswered) == 1:
+                state.turn, state.turn_until = unanswered[0], now + self._limits.l2tpv3_turn_s
+        return commands
+
+    def _adopt(self, flow: AdoptedFlow, now: float) -> list[Command]:
+        key, last_packet_at = flow.key, flow.count.last_packet_at
+        *others, owner = flow.hosts
+        host = self._meet(owner, key.peer, now)
+        if host is None or others:
+            self._bounds.mappings += 1
+            return [RemoveMapping(key)]
+        if key.discriminator in (host.outgoing if key.direction is Direction.TO_PEER else host.incoming):
+            return []
+        self._bounds.mappings += 1
+        if key.direction is Direction.TO_PEER:
+            is_explained = key.discriminator == discriminators.L2TPV3_UNASSIGNED
+            host.outgoing[key.discriminator] = Outgoing(now, last_packet_at, is_explained)
+        else:
+            host.incoming[key.discriminator] = Incoming(owner, Origin.ADOPTED, now, last_packet_at)
+            self._peers[key.peer].owners[key.discriminator] = owner
+        return []
+
+
+def _to_peer(host: Host, peer: Peer, discriminator: int) -> FlowKey:
+    return FlowKey.to_peer(IpProtocol.L2TPV3, host, peer, discriminator)
+
+
+def _to_inside(peer: Peer, discriminator: int) -> FlowKey:
+    return FlowKey.to_inside(IpProtocol.L2TPV3, peer, discriminator)
+
+
+def _record(name: str, host: Host, peer: Peer, discriminator: int, **fields: object) -> Record:
+    words = discriminators.words_of(IpProtocol.L2TPV3, discriminator)
+    return Record(name, {"protocol": "l2tpv3", "peer": str(peer), "host": str(host), "discriminator": words, **fields})

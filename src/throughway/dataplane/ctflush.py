@@ -1,0 +1,76 @@
+"""Have connection tracking forget the flows that were translated to an address which is not ours any more.
+
+Their next packet then begins a new flow, with the address that we have now. Without that a flow that
+retransmits keeps its old translation alive for ever. The kernel does the same for masquerade when an
+address is taken from an interface, but not when another address takes its place as the first one, or
+when the operator translates in another way.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from errno import ENOENT
+from ipaddress import IPv4Address
+from itertools import islice
+from typing import Final
+
+from throughway.core.errors import KernelRefused
+from throughway.dataplane import ctnetlink as nl
+from throughway.dataplane.ctnetlink import attribute, attributes
+
+BATCH: Final = 64
+"""Flows that are deleted before the kernel's answers are read; so many answers find room in a socket."""
+
+
+def flush_of(address: IPv4Address) -> int:
+    """Delete all flows that are translated to or from the address; return how many there were.
+
+    What hosts began has the address as the destination of its answers; port forwardings and the calls of
+    PPTP have it as the destination of their first packet. Flows of the router's own are not translated
+    and stay. One pass over the table for each of the two, filtered in the kernel, with one batch in
+    memory at a time: some microseconds for each flow, but not for the event loop's thread. Raises
+    KernelRefused; flows deleted until then are gone.
+    """
+    with nl.open_socket() as kernel:
+        return sum(
+            _delete(kernel, batch)
+            for direction, flags, translated in (
+                (nl.TUPLE_REPLY, nl.FILTER_REPLY_FLAGS, nl.IS_SOURCE_NAT),
+                (nl.TUPLE_ORIGINAL, nl.FILTER_ORIGINAL_FLAGS, nl.IS_DESTINATION_NAT),
+            )
+            for batch in _batches(_names(address, direction, flags, translated))
+        )
+
+
+def _names(address: IPv4Address, direction: int, flags: int, translated: int) -> Iterator[bytes]:
+    """Name each flow with this destination in one direction, as the kernel wants to have it named."""
+    destination = attribute(nl.TUPLE_IP | nl.NESTED, attribute(nl.IP_DESTINATION, address.packed))
+    by_destination = attribute(flags, struct.pack("=I", nl.FILTER_BY_DESTINATION))
+    for flow in nl.dump(
+        attribute(direction | nl.NESTED, destination) + attribute(nl.FILTER | nl.NESTED, by_destination)
+    ):
+        found = attributes(flow)
+        # Deleting what has no tuple would delete everything.
+        if nl.TUPLE_ORIGINAL in found and int.from_bytes(found.get(nl.STATUS, b""), "big") & translated:
+            # The ID keeps us from deleting another flow that has taken the name meanwhile.
+            yield attribute(nl.TUPLE_ORIGINAL | nl.NESTED, found[nl.TUPLE_ORIGINAL]) + b"".join(
+                attribute(kind, found[kind]) for kind in (nl.ID, nl.ZONE) if kind in found
+            )
+
+
+def _batches(names: Iterator[bytes]) -> Iterator[Sequence[bytes]]:
+    while batch := tuple(islice(names, BATCH)):
+        yield batch
+
+
+def _delete(kernel: socket.socket, names: Sequence[bytes]) -> int:
+    """Delete flows, and return how many were still there."""
+    kernel.send(b"".join(nl.message(nl.CONNTRACK_DELETE, nl.REQUEST_ANSWERED, name) for name in names))
+    numbers: list[int] = []
+    while len(numbers) < len(names):
+        numbers += [nl.error_number(content) for _, content in nl.received(kernel, "conntrack delete")]
+    for number in numbers:
+        if number not in (0, ENOENT):
+            raise KernelRefused("conntrack delete", number, os.strerror(number), "It needs CAP_NET_ADMIN")
+    return numbers.count(0)

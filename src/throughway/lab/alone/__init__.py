@@ -1,0 +1,1 @@
+"""Programs that run by themselves in a namespace or a guest: Python's standard library, and nothing of Throughway."""

@@ -1,0 +1,65 @@
+"""ESP with keys set by hand in the kernels of guests: no IKE at all, and SPIs that both ends were told."""
+
+from ipaddress import IPv4Address
+from typing import Final
+
+from throughway.lab.peers import strongswan
+from throughway.lab.place import Place, must
+
+TUNNEL_ADDRESS: Final = "172.22.0.1"
+MODULES: Final = strongswan.MODULES
+CHECK: Final = strongswan.CHECK
+
+_KEYS: Final = (
+    "enc 'cbc(aes)' 0x00112233445566778899aabbccddeeff auth 'hmac(sha1)' 0x000102030405060708090a0b0c0d0e0f10111213"
+)
+
+
+def client_address(number: int) -> str:
+    """Return the address within the tunnel of a client, counted from 1."""
+    return str(IPv4Address("172.22.1.0") + number)
+
+
+def spis(number: int) -> tuple[int, int]:
+    """Return the SPIs of a client's pair of SAs: towards the server, and towards the client."""
+    return 0x10000 + number, 0x20000 + number
+
+
+def set_up_server(place: Place, own: IPv4Address, seen_as: IPv4Address, clients: int) -> None:
+    """Give the server an SA in each direction, and its policies, for each client, which it sees at one address.
+
+    Raises LabFailed with the words of `ip` when the kernel refuses.
+    """
+    lines = [f"ip address add {TUNNEL_ADDRESS}/32 dev lo"]
+    for number in range(1, clients + 1):
+        to_server, to_client = spis(number)
+        inner = client_address(number)
+        lines += pair((own, TUNNEL_ADDRESS, to_client), (seen_as, inner, to_server), number)
+    must(place, "sh", "-ec", "\n".join(lines))
+
+
+def set_up_client(place: Place, own: IPv4Address, server: IPv4Address, number: int) -> None:
+    """Give a client its pair of SAs and its policies.
+
+    Raises LabFailed with the words of `ip` when the kernel refuses.
+    """
+    to_server, to_client = spis(number)
+    inner = client_address(number)
+    lines = [
+        f"ip address add {inner}/32 dev lo",
+        *pair((own, inner, to_server), (server, TUNNEL_ADDRESS, to_client), number),
+    ]
+    must(place, "sh", "-ec", "\n".join(lines))
+
+
+def pair(near: tuple[IPv4Address, str, int], far: tuple[IPv4Address, str, int], request: int) -> list[str]:
+    """Write the commands for one end of a tunnel; each side is its address, its address within, and the SPI it uses."""
+    lines = []
+    for direction, (outer, inner, spi), (other, other_inner, _) in (("out", near, far), ("in", far, near)):
+        tunnel = f"src {outer} dst {other}"
+        lines += [
+            f"ip xfrm state add {tunnel} proto esp spi {spi:#x} reqid {request} mode tunnel {_KEYS}",
+            f"ip xfrm policy add src {inner}/32 dst {other_inner}/32 dir {direction}"
+            f" tmpl {tunnel} proto esp reqid {request} mode tunnel",
+        ]
+    return lines

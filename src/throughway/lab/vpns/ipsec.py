@@ -1,0 +1,111 @@
+"""IPsec."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Final
+
+from throughway.lab.peers import libipsec, libreswan, strongswan, vpnc
+from throughway.lab.peers.client import Client
+from throughway.lab.testbed import Testbed
+from throughway.lab.uml import Guest
+
+
+class EspNative:
+    """vpnc in namespaces, strongSwan in a guest: IKEv1, and native ESP, which has no ports.
+
+    With fewer accounts than clients the last of them have one account.
+    """
+
+    SERVER: Final = IPv4Address("203.0.113.20")
+
+    def __init__(self, bed: Testbed, clients: int, *, accounts: int | None = None) -> None:
+        self._accounts = accounts or clients
+        self._files = bed.files("esp")
+        self._devices = [bed.topology.device(f"esp{number}") for number in range(1, clients + 1)]
+        tap = bed.topology.peer_tap(self.SERVER)
+        self._guest = bed.guest("esp-server", [tap], modules=strongswan.MODULES, check=strongswan.CHECK)
+
+    @property
+    def guests(self) -> Sequence[Guest]:
+        """The server's guest."""
+        return [self._guest]
+
+    def server(self) -> None:
+        """Start strongSwan."""
+        strongswan.start(self._guest, self.SERVER, self._accounts)
+
+    def client(self, number: int) -> Client:
+        """Start vpnc on a device of its own."""
+        device, address = self._devices[number - 1]
+        task = vpnc.start(device, self.SERVER, min(number, self._accounts), self._files)
+        name = f"vpnc{number}"
+        return Client(name, address, device, vpnc.DEVICE, strongswan.TUNNEL_ADDRESS, self.SERVER, self._guest, task)
+
+
+class Ikev2Natt:
+    """strongSwan in namespaces at both ends: IKEv2, and ESP in UDP."""
+
+    SERVER: Final = IPv4Address("198.51.100.13")
+
+    def __init__(self, bed: Testbed, clients: int) -> None:
+        self._files = [bed.files(f"ikev2-natt-{number}") for number in range(clients + 1)]
+        self._devices = [bed.topology.device(f"natt{number}") for number in range(1, clients + 1)]
+        self._server = bed.topology.peer("nattserver", self.SERVER)
+
+    @property
+    def guests(self) -> Sequence[Guest]:
+        """None: ESP is in the programs."""
+        return []
+
+    def server(self) -> None:
+        """Start strongSwan."""
+        libipsec.start_server(self._server, self._files[0], self.SERVER)
+
+    def client(self, number: int) -> Client:
+        """Start strongSwan on a device of its own."""
+        device, address = self._devices[number - 1]
+        task = libipsec.start_client(device, self._files[number], self.SERVER, number)
+        name, own = f"ikev2-natt{number}", libipsec.client_address(number)
+        return Client(name, address, device, own, libipsec.TUNNEL_ADDRESS, self.SERVER, self._server, task)
+
+
+class Ikev2Native:
+    """libreswan in guests at both ends: IKEv2, and native ESP; the clients in one guest, each in a namespace."""
+
+    SERVER: Final = IPv4Address("203.0.113.50")
+
+    def __init__(self, bed: Testbed, clients: int) -> None:
+        self._clients = clients
+        server_tap = bed.topology.peer_tap(self.SERVER)
+        self._taps = [bed.topology.device_tap() for _ in range(clients)]
+        modules, memory_mib = libreswan.MODULES, 96 + 48 * clients
+        self._guests = [
+            bed.guest("ikev2-server", [server_tap], modules=modules, memory_mib=144),
+            bed.guest("ikev2-clients", self._taps, modules=modules, memory_mib=memory_mib, apart=True),
+        ]
+
+    @property
+    def guests(self) -> Sequence[Guest]:
+        """The server's guest and the clients'."""
+        return self._guests
+
+    def server(self) -> None:
+        """Start libreswan."""
+        libreswan.start_server(self._guests[0], self.SERVER, self._clients)
+
+    def client(self, number: int) -> Client:
+        """Start libreswan on a device of its own."""
+        place = self._guests[1].places()[number - 1]
+        address = self._taps[number - 1].address.ip
+        task = libreswan.start_client(place, self._guests[1], address, self.SERVER, number)
+        return Client(
+            f"ikev2-native{number}",
+            address,
+            place,
+            libreswan.client_address(number),
+            libreswan.TUNNEL_ADDRESS,
+            self.SERVER,
+            self._guests[0],
+            task,
+            may_ping=lambda: libreswan.is_loaded(task),
+        )
