@@ -144,7 +144,7 @@ class History:
                 world.forge(peer, Spi(spi))
             case Disown(host, number):
                 if (sa := self.sa(number)) is not None:
-                    world.tell(HostDisowned(host, sa.peer, sa.spi_to_inside, RefusalKind.PROTOCOL_UNREACHABLE))
+                    world.tell(HostDisowned(host, sa.peer, sa.spi_to_inside, RefusalKind.INVALID_SPI))
 
     def sa(self, number: int) -> Sa | None:
         """Return one of the SAs in use, by a number that wraps around."""

@@ -31,7 +31,7 @@ from throughway.core.verdicts import Certain
 PEER = PEERS[0]
 NOW = 5000.0
 ROUNDS_MAX = 50
-HOW = RefusalKind.PROTOCOL_UNREACHABLE
+HOW = RefusalKind.INVALID_SPI
 
 Copy = tuple[Host, Spi]
 """An SPI as it comes to a host."""

@@ -110,7 +110,7 @@ def many_forged_peers(n: int) -> Iterable[Event]:
 
 def many_disowned_spis(n: int) -> Iterable[Event]:
     """Mallory disowns what was never anybody's."""
-    yield HostDisowned(MALLORY, EVIL, Spi(0x800000 + n), RefusalKind.PROTOCOL_UNREACHABLE)
+    yield HostDisowned(MALLORY, EVIL, Spi(0x800000 + n), RefusalKind.INVALID_SPI)
     yield HostDisowned(Host(IPv4Address("10.0.0.0") + n), HOME, Spi(0x900000 + n), RefusalKind.INVALID_SPI)
 
 

@@ -281,7 +281,7 @@ def probe(world: World, peer: Peer) -> list[Verdict]:
         verdict = world.tracker.verdict(peer, spi)
         verdicts.append(verdict)
         for host in verdict.hosts[1:] if isinstance(verdict, Contested) else ():
-            world.tell(HostDisowned(host, peer, spi, RefusalKind.PROTOCOL_UNREACHABLE))
+            world.tell(HostDisowned(host, peer, spi, RefusalKind.INVALID_SPI))
     return verdicts
 
 

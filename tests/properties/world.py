@@ -281,7 +281,7 @@ class World:
                 observer(delivery.host, peer, Spi(spi))
             self.received[delivery.host, peer, Spi(spi)].append(mark)
             if delivery.host in self.talkative and not self._owns(delivery.host, peer, Spi(spi)):
-                self._answers.append(HostDisowned(delivery.host, peer, Spi(spi), RefusalKind.PROTOCOL_UNREACHABLE))
+                self._answers.append(HostDisowned(delivery.host, peer, Spi(spi), RefusalKind.INVALID_SPI))
 
     def _owns(self, host: Host, peer: Peer, spi: Spi) -> bool:
         return any(sa.between == (host, peer) and sa.spi_to_inside == spi and not sa.is_gone for sa in self.sas)

@@ -15,6 +15,7 @@ from throughway.core.events import (
     HostDisowned,
     IkeExchange,
     IkeMessageSeen,
+    RefusalKind,
 )
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
@@ -119,9 +120,17 @@ class EspPart:
         return []
 
     def on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
-        """Believe a host that an SPI is not its own, where it may be another one's."""
+        """Believe a host that an SPI is not its own, where it may be another one's.
+
+        An ICMP error is not believed of a host that still speaks to the peer: the kernel answers so for
+        a VPN program whose socket is full, too.
+        """
         state = self._peers.get(event.peer)
-        if state is None:
+        host = state.hosts.get(event.host) if state else None
+        if state is None or host is None:
+            return []
+        is_silent = now - host.last_seen_at >= self._limits.silence_s
+        if event.how is not RefusalKind.INVALID_SPI and not is_silent:
             return []
         return deciding.disown(state, event.host, event.spi_to_inside, now, self._limits)
 

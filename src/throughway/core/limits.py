@@ -125,6 +125,10 @@ class Limits:
     """An IKE exchange without an answer for so long brought nothing. Implementations give up after some minutes of
     retransmissions, but the gaps between those are shorter (RFC 7296 section 2.4 leaves both to them)."""
 
+    silence_s: float = 30.0
+    """A host that has sent a peer nothing for so long is believed when its stack says that an SPI is not its own.
+    Before, the same answer only means that the socket of its VPN program was full (ADR 0009)."""
+
     unseen_s: float = 600.0
     """For how long a host that was met in the middle of its conversation may own SPIs that nothing announced:
     security associations agreed on before are in use by then."""

@@ -85,7 +85,7 @@ def test_contest_ends_when_the_others_credits_are_used_up(play: Playbook) -> Non
     play >> EspUnclaimed(PEER, IN_1, 1)
     play >> EspUnclaimed(PEER, IN_2, 1)
     assert play.candidates(PEER, IN_1) == play.candidates(PEER, IN_2) == {ALICE, BOB}
-    play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE)
+    play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.INVALID_SPI)
     assert play.candidates(PEER, IN_1) == {BOB}
     assert play.candidates(PEER, IN_2) == {ALICE}
     assert play.mappings[to_inside(PEER, IN_1)] == (BOB,)
@@ -230,7 +230,7 @@ def test_host_that_disowns_gets_no_more_copies(play: Playbook) -> None:
     for host, spi in ((ALICE, OUT_A), (BOB, OUT_B), (CAROL, OUT_C)):
         play >> EspFromInside(host, PEER, spi, 1)
     play >> EspUnclaimed(PEER, IN_1, 1) << FanOut(key, (ALICE, BOB, CAROL)) << Reinject(key)
-    play >> HostDisowned(BOB, PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE) << FanOut(key, (ALICE, CAROL))
+    play >> HostDisowned(BOB, PEER, IN_1, RefusalKind.INVALID_SPI) << FanOut(key, (ALICE, CAROL))
     play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.INVALID_SPI) << InstallMapping(key, CAROL)
     assert play.candidates(PEER, IN_1) == {CAROL}
 
@@ -240,7 +240,7 @@ def test_certain_host_that_disowns_gives_way_to_its_rivals(play: Playbook) -> No
     say(play, ikev2_start(ALICE, PEER, IKE_A))
     play >> EspUnclaimed(PEER, IN_1, 1)
     say(play, ikev2_start(BOB, PEER, IKE_B))
-    play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE)
+    play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.INVALID_SPI)
     assert play.candidates(PEER, IN_1) == {BOB}
     assert play.mappings[to_inside(PEER, IN_1)] == (BOB,)
 
@@ -248,10 +248,24 @@ def test_certain_host_that_disowns_gives_way_to_its_rivals(play: Playbook) -> No
 def test_host_that_disowns_what_it_was_never_given_changes_nothing(play: Playbook) -> None:
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
     play >> EspUnclaimed(PEER, IN_1, 1)
-    (play >> HostDisowned(CAROL, PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE)).nothing()
-    (play >> HostDisowned(ALICE, OTHER_PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE)).nothing()
-    (play >> HostDisowned(ALICE, PEER, IN_2, RefusalKind.PROTOCOL_UNREACHABLE)).nothing()
+    (play >> HostDisowned(CAROL, PEER, IN_1, RefusalKind.INVALID_SPI)).nothing()
+    (play >> HostDisowned(ALICE, OTHER_PEER, IN_1, RefusalKind.INVALID_SPI)).nothing()
+    (play >> HostDisowned(ALICE, PEER, IN_2, RefusalKind.INVALID_SPI)).nothing()
     assert play.candidates(PEER, IN_1) == {ALICE}
+
+
+def test_full_socket_of_a_host_that_still_speaks_is_no_evidence(play: Playbook) -> None:
+    """Its kernel answers protocol unreachable when the VPN program does not keep up; the SPI may well be its own."""
+    play >> EspFromInside(ALICE, PEER, OUT_A, 1)
+    play >> EspFromInside(BOB, PEER, OUT_B, 1)
+    play >> EspUnclaimed(PEER, IN_1, 1)
+    (play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE)).nothing()
+    play.now += Limits().silence_s + 1
+    (
+        play
+        >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE)
+        << InstallMapping(to_inside(PEER, IN_1), BOB)
+    )
 
 
 def test_rekey_keeps_the_old_spi_beside_the_new(play: Playbook) -> None:

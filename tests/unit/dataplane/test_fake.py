@@ -13,7 +13,7 @@ from throughway.core.errors import InvariantBroken, KernelRefused
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
 from throughway.core.limits import Limits
-from throughway.core.ports import DataPlane
+from throughway.core.ports import DataPlane, IkeObserved
 from throughway.core.reasons import Reason
 from throughway.dataplane.fake import Delivery, FakeDataPlane
 
@@ -252,7 +252,9 @@ def test_ike_is_observed_both_ways(bench: Bench, port: int, marker: bytes, float
     datagram = UDP(sport=port, dport=port) / Raw(marker + message)
     bench.plane.from_inside(bytes(IP(src=str(ALICE), dst=str(PEER)) / datagram))
     bench.plane.from_kernel_nat(bytes(IP(src=str(PEER), dst=str(ALICE)) / datagram))
-    seen = [(o.host, o.peer, o.direction, o.floated, o.message) for o in bench.plane.observed]
+    seen = [
+        (o.host, o.peer, o.direction, o.floated, o.message) for o in bench.plane.observed if isinstance(o, IkeObserved)
+    ]
     assert seen == [
         (ALICE, PEER, Direction.TO_PEER, floated, message),
         (ALICE, PEER, Direction.TO_INSIDE, floated, message),
