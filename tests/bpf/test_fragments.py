@@ -1,5 +1,6 @@
 """Fragments: later ones have no discriminator and follow their first one, both ways, in whatever order they come."""
 
+import threading
 from collections.abc import Callable
 from itertools import permutations
 
@@ -11,12 +12,14 @@ from throughway.core.flows import Direction, FlowKey
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi
 from throughway.dataplane.abi import FragmentState, PuntKind
+from throughway.dataplane.libbpf import test_run
 
 from .gateway import (
     ALICE,
     BOB,
     CARRIED,
     DROP,
+    ETHERNET,
     OUTSIDE,
     PASS,
     PEER,
@@ -140,6 +143,31 @@ def test_in_order_nothing_is_told(gateway: Gateway, is_inward: bool) -> None:
         out = way.send(piece)
         assert (out.verdict, out.packet) == (PASS, way.expected(piece))
     assert gateway.punted() == []
+
+
+def test_whatever_the_cpus_do_a_fragment_that_waits_is_found_by_its_first_one(gateway: Gateway) -> None:
+    """Two threads bring the first and a later fragment at once: nothing stays awaited once the first one has come."""
+    gateway.decide(to_inside(), ALICE)
+    program = gateway.loaded.programs["outside_ingress"]
+    held = told = 0
+    for number in range(400):
+        frames = [ETHERNET + b"\x08\x00" + bytes(each) for each in _pieces(PEER, OUTSIDE, ip_id=number + 1)[:2]]
+        meet = threading.Barrier(2)
+
+        def bring(frame: bytes, meet: threading.Barrier = meet) -> None:
+            meet.wait()
+            test_run(program, frame)
+
+        threads = [threading.Thread(target=bring, args=(frame,)) for frame in frames]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        kinds = [punt.kind for punt in gateway.punted()]
+        held += PuntKind.FRAGMENT in kinds
+        told += PuntKind.FIRST_FRAGMENT in kinds
+    assert {each.state for each in gateway.fragments()} == {FragmentState.KNOWN}
+    assert held == told, "whoever waited was told of"
 
 
 @BOTH_WAYS
