@@ -8,7 +8,6 @@ left, the security association is older than our watch, and is a credit for one 
 Counted so, the credits of a host are never fewer than the inbound SPIs that it owns.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -164,6 +163,8 @@ class PeerState:
     peer: Peer
     hosts: dict[Host, HostAtPeer] = field(default_factory=dict)
     bindings: dict[Spi, Binding] = field(default_factory=dict)
+    contested: dict[Spi, Binding] = field(default_factory=dict)
+    """Those with more than one candidate that credits may decide."""
 
     def related(self, now: float, idle_s: float) -> list[HostAtPeer]:
         """All hosts to which ESP of this peer may belong, the best by evidence last."""
@@ -171,8 +172,15 @@ class PeerState:
         found.sort(key=lambda state: (state.credited_at, state.host))
         return found
 
-    def contested(self) -> Iterator[Binding]:
-        """All bindings with more than one candidate that credits may decide."""
-        for binding in self.bindings.values():
-            if binding.is_credited and len(binding.candidates) > 1:
-                yield binding
+    def keep(self, binding: Binding) -> None:
+        """Note a binding, or what its candidates have become."""
+        self.bindings[binding.spi] = binding
+        if binding.is_credited and len(binding.candidates) > 1:
+            self.contested[binding.spi] = binding
+        else:
+            self.contested.pop(binding.spi, None)
+
+    def drop(self, spi: Spi) -> None:
+        """Forget a binding."""
+        del self.bindings[spi]
+        self.contested.pop(spi, None)

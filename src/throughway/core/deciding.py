@@ -34,7 +34,8 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     if not related:
         return []
     is_new = sequence <= limits.new_sa_sequence_max
-    credited = [host for host in related if is_new and host.credits_left(now) > 0]
+    may_be_credited = is_new and len(state.contested) < limits.contested_spis_per_peer_max
+    credited = [host for host in related if may_be_credited and host.credits_left(now) > 0]
     commands: list[Command] = []
     if not credited:
         commands += _make_room(state, len(related), limits)
@@ -47,7 +48,7 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
         verdict=Unknown(),
         is_credited=bool(credited),
     )
-    state.bindings[spi] = binding
+    state.keep(binding)
     commands += reconsider(state, now, limits)
     if isinstance(binding.verdict, Unknown):
         commands += _settle(state, binding, chosen, now, limits)
@@ -57,7 +58,7 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
 
 def reconsider(state: PeerState, now: float, limits: Limits) -> list[Command]:
     """Rule out what the credits now rule out, for all contested SPIs of the peer together."""
-    contested = {binding.spi: binding for binding in state.contested()}
+    contested = dict(state.contested)
     left = {
         host: state.hosts[host].credits_left(now)
         for binding in contested.values()
@@ -82,6 +83,7 @@ def _settle(state: PeerState, binding: Binding, hosts: tuple[Host, ...], now: fl
     key = key_of(state.peer, binding.spi)
     _release(state, binding)
     binding.candidates = hosts
+    state.keep(binding)
     if len(hosts) > 1:
         binding.verdict = Contested(hosts)
         return [
@@ -180,7 +182,7 @@ def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[C
 def forget_binding(state: PeerState, spi: Spi) -> list[Command]:
     """Drop the belief and the mapping. Its owner gets the credit back: the same SPI may come again."""
     _release(state, state.bindings[spi])
-    del state.bindings[spi]
+    state.drop(spi)
     return [RemoveMapping(key_of(state.peer, spi))]
 
 

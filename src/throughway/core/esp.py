@@ -277,7 +277,7 @@ class EspPart:
         if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
             return
         verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)
-        state.bindings[spi] = Binding(
+        binding = Binding(
             spi=spi,
             first_at=now,
             last_packet_at=flow.count.last_packet_at,
@@ -285,6 +285,7 @@ class EspPart:
             verdict=verdict,
             is_credited=True,
         )
+        state.keep(binding)
         self._bounds.mappings += 1
         for host in owners:
             host.is_adopted = True

@@ -109,6 +109,10 @@ class Limits:
     counters_every_s: float = 2.0
     """How often the counters of the mappings are read."""
 
+    contested_spis_per_peer_max: int = 256
+    """Inbound SPIs of one peer that credits may still decide, all looked at together for each new one. What comes
+    above it counts as not announced."""
+
     uncredited_spis_per_peer_max: int = 256
     """Inbound SPIs of one peer that no evidence announced. Above it the least recently used one makes room,
     so that forged packets push out each other and not the tunnels that were negotiated. L2TPv3 sessions that no

@@ -73,9 +73,11 @@ class AhObserved:
 
 @dataclass(frozen=True, slots=True)
 class Disowned:
-    """A host answered what came to it from the peer with ICMP destination unreachable, and that was not passed on.
+    """A host answered what came to it from the peer with ICMP protocol or port unreachable (type 3, codes 2 and 3).
 
-    `code` is that of ICMP type 3 (RFC 792), and `discriminator` is of the packet that it quotes.
+    Of a contested flow the peer never hears of it, since another host has the tunnel. Where the flow has one
+    owner the error is translated and passed on as well. `code` is that of RFC 792, and `discriminator`
+    is of the packet that the error quotes.
     """
 
     host: Host

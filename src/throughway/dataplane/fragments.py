@@ -122,7 +122,7 @@ class EarlyFragments:
             del self._number_of[source], self._charge_of[source]
 
     def _send_due(self) -> None:
-        """Send what is due, once. Its tunnel may hold a fragment as it leaves, so one that was dropped is done."""
+        """Send what is due, once. Its tunnel may be refused or full, so a fragment that was dropped is done."""
         for _ in range(min(len(self._due), _FRAMES_MAX)):
             sent = self._send(self._due[0])
             if sent is Sent.BUSY:

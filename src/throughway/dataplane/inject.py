@@ -23,7 +23,7 @@ class Sent(Enum):
     BUSY = "busy"
     """The socket is full; the same frame may be tried again later."""
     DROPPED = "dropped"
-    """The interface's queue was full, or the program on it took the frame to hold it. The two look alike."""
+    """The interface's queue was full, or the program on it dropped the frame. The two look alike."""
     LOST = "lost"
     """The frame can never be sent: the interface is down or gone, or the frame is larger than its MTU."""
 

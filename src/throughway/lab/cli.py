@@ -109,7 +109,7 @@ def up(
             if not once:
                 _watch(bed, rows, console)
                 return
-            console.print(live.table(rows, live.sessions_of(bed)))
+            console.print(live.table(rows, live.sessions_of(bed), console))
             if not all_carry:
                 bed.keep()
                 progress.say(f"captures and logs are in {bed.folder}")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from throughway.control.errors import ControlError
 from throughway.control.schema import Session
+from throughway.lab import tunnel_table
 from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.peers.client import Client
 from throughway.lab.ping import FirstReply, Pinging
@@ -17,6 +18,7 @@ from throughway.lab.progress import Progress
 from throughway.lab.run import start_clients, wait_for_tunnels
 from throughway.lab.scenarios import LIVE, VPNS
 from throughway.lab.testbed import Testbed
+from throughway.lab.tunnel_table import Tunnel
 from throughway.lab.waiting import holds_within
 
 PING_EVERY_S: Final = 1.0
@@ -47,6 +49,10 @@ class Row:
             return ""
         tally = self.pinging.tally()
         return f"{len(tally.answered)} of {tally.sent}"
+
+    def tunnel(self) -> Tunnel:
+        """Say all of it in words."""
+        return Tunnel(self.scenario, str(self.client.address), str(self.client.server), self.state(), self.pings())
 
 
 def start_all(bed: Testbed, progress: Progress, names: Sequence[str] = LIVE) -> list[Row]:
@@ -87,26 +93,9 @@ def sessions_of(bed: Testbed) -> list[Session]:
         return []
 
 
-def table(rows: Sequence[Row], sessions: Iterable[Session]) -> Table:
-    """Draw the tunnels, and beside each the sessions that the daemon has between its device and its server."""
-    drawn = Table(title="Tunnels through one public address")
-    for heading in ("device", "peer", "tunnel", "pings", "protocol"):
-        drawn.add_column(heading, no_wrap=True)
-    for heading in ("to peer", "to inside", "verdict"):
-        drawn.add_column(heading)
-    listed = list(sessions)
-    for row in rows:
-        own = [
-            (session.protocol, session.discriminators_to_peer, session.discriminators_to_inside, str(session.verdict))
-            for session in listed
-            if session.device == str(row.client.address) and session.peer == str(row.client.server)
-        ]
-        tunnel = (str(row.client.address), str(row.client.server), row.state(), row.pings())
-        # A line for each session; the tunnel is named on its first.
-        for protocol, to_peer, to_inside, verdict in own or [(row.scenario, (), (), "")]:
-            drawn.add_row(*tunnel, protocol, " ".join(to_peer), " ".join(to_inside), verdict)
-            tunnel = ("", "", "", "")
-    return drawn
+def table(rows: Sequence[Row], sessions: Iterable[Session], console: Console) -> Table:
+    """Draw the tunnels as wide as the console is."""
+    return tunnel_table.table([row.tunnel() for row in rows], sessions, console)
 
 
 def without_data(rows: Sequence[Row]) -> list[str]:
@@ -120,9 +109,9 @@ def watch(bed: Testbed, rows: Sequence[Row], console: Console) -> None:
     Where the console is no terminal, the table is printed once.
     """
     if not console.is_terminal:
-        console.print(table(rows, sessions_of(bed)))
+        console.print(table(rows, sessions_of(bed), console))
     with Live(console=console, auto_refresh=False, screen=False) as shown:
         while True:
             if console.is_terminal:
-                shown.update(table(rows, sessions_of(bed)), refresh=True)
+                shown.update(table(rows, sessions_of(bed), console), refresh=True)
             holds_within(lambda: False, REFRESH_S)

@@ -37,21 +37,23 @@ ICMPV6_ERRORS: Final = ("destination-unreachable", "packet-too-big", "time-excee
 """Errors must not be dropped in transit, whether a flow is known or not (RFC 4890 section 4.3.1)."""
 
 _IPV6_IPSEC: Final = (
-    int(IpProtocol.ESP),  # RFC 6092 section 3.2.4, REC-22
-    int(IpProtocol.AH),  # REC-21
-    139,  # Host Identity Protocol, REC-26
+    int(IpProtocol.ESP),
+    int(IpProtocol.AH),
+    139,  # Host Identity Protocol
 )
+"""What has to come in by default (RFC 6092 section 3.2.4), beside IKE."""
+
 _IKE_PORT: Final = 500
-"""REC-24; no other port, since nothing between IPv6 hosts translates addresses."""
+"""The same section; no other port, since nothing between IPv6 hosts translates addresses."""
 
 
 def guard(outside: str, marks: Marks, *, ipv6_ipsec: bool) -> list[Command]:
     """Let in only what the inside asked for, and keep inside addresses from leaving.
 
     Port forwarding that the operator set up in another table (dnat) is what the operator asked for. With
-    `ipv6_ipsec` IPsec and what announces its failures come in over IPv6 unasked, as RFC 6092 wants it
-    by default. Without it the state that a host began decides alone; connection tracking has one for
-    each pair of addresses and protocol, which is what REC-25 asks for.
+    `ipv6_ipsec` IPsec and what announces its failures come in over IPv6 unasked, as RFC 6092 section 3.2.4
+    wants it by default. Without it the state that a host began decides alone; connection tracking has one for
+    each pair of addresses and protocol, which is what that section asks for.
     """
     chain = "guard"
     inbound = to_inside(outside)

@@ -60,7 +60,7 @@ class RulesetSettings:
     outside: str
     marks: Marks = field(default_factory=Marks)
     ipv6_ipsec: bool = True
-    """Whether IPsec over IPv6 reaches inside hosts unasked (RFC 6092 REC-21 to REC-26)."""
+    """Whether IPsec over IPv6 reaches inside hosts unasked (RFC 6092 section 3.2.4)."""
 
     def __post_init__(self) -> None:
         """Refuse names that no interface can have; the operator gave them."""

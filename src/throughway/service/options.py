@@ -23,7 +23,7 @@ class Options:
     gateway: str = "default"
     attach: AttachWay = "auto"
     ipv6_ipsec: bool = True
-    """Let IPsec over IPv6 in to the devices unasked (RFC 6092 REC-21 to REC-26)."""
+    """Let IPsec over IPv6 in to the devices unasked (RFC 6092 section 3.2.4)."""
     keep: bool = False
     """Leave rules, programs and mappings at work when the daemon stops."""
 

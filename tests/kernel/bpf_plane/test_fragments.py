@@ -9,10 +9,11 @@ from ipaddress import IPv4Address
 import pytest
 
 from tests.kernel.bpf_plane.conftest import Ends, Gateway
-from tests.kernel.bpf_plane.net import ALICE, OUTSIDE, PEER, Ear, cut, ip_packet
+from tests.kernel.bpf_plane.net import ALICE, OUTSIDE, PEER, Ear, cut, ip_packet, run
 from tests.kernel.bpf_plane.watch import drops
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
+from throughway.dataplane.attach import AttachMode
 
 _HEADERS = {
     50: struct.pack("!II", 0x12345678, 1),
@@ -20,6 +21,15 @@ _HEADERS = {
     115: struct.pack("!I", 77),
 }
 _ORDERS = list(itertools.permutations(range(4)))
+
+_TRACKED_UNTIL_WHOLE = """
+flush chain inet test raw
+table inet test {
+	chain whole { type filter hook prerouting priority -300; ip protocol gre notrack; }
+	chain tracking { type filter hook forward priority 10; ct state untracked accept; }
+}
+"""
+"""Connection tracking with its defragmentation, which GRE passes first: so the product has it, for PPTP's sake."""
 
 
 def _body(protocol: int, number: int) -> bytes:
@@ -107,3 +117,18 @@ def test_a_large_packet_backwards(up: Gateway, ends: Ends) -> None:
         up.until("arrived", lambda: len(at_peer.collect()) == 1 and len(at_alice.collect()) == 1)
         assert _payloads(at_peer, OUTSIDE, PEER) == _payloads(at_alice, PEER, ALICE) == {body}
     assert not any(drops(up).values())
+
+
+def test_a_packet_that_the_kernel_cuts_again_opens_a_tunnel(gateway: Gateway, ends: Ends, mode: AttachMode) -> None:
+    """A piece that is held must look sent to the kernel, which else frees the pieces behind it."""
+    run("ip", "netns", "exec", gateway.net.router, "nft", "-f", "-", text=_TRACKED_UNTIL_WHOLE)
+    gateway.up(attach=mode)
+    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.make_peer_known(ends)
+    gateway.give_all()
+    with _ears(gateway, 47) as (_, at_peer):
+        for piece in reversed(cut(ip_packet(ALICE, PEER, 47, _body(47, 1), 7), 4)):
+            ends.alice.send(piece)
+        gateway.until("arrived", lambda: _payloads(at_peer, OUTSIDE, PEER) == {_body(47, 1)})
+    assert gateway.count(Reason.PUNTED) == 4
+    assert not any(drops(gateway).values())

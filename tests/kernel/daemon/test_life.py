@@ -24,7 +24,7 @@ from tests.kernel.daemon.process import BOTH, Daemon
 from throughway.dataplane.sysctls import IP_FORWARD, NEEDED
 
 OFF = dict.fromkeys(NEEDED, "0")
-ON = dict.fromkeys(NEEDED, "1")
+ON = {name: str(least) for name, least in NEEDED.items()}
 OURS = "inet throughway"
 
 

@@ -63,7 +63,7 @@ def test_with_the_switch_off_only_what_the_host_began_comes_in(row: Row, nft: Nf
 
 
 def test_another_spi_of_the_same_peer_needs_no_state_of_its_own(row: Row, nft: Nft) -> None:
-    """RFC 6092 REC-25: the state is of the two addresses and the protocol, never of the SPI."""
+    """RFC 6092 section 3.2.4: the state is of the two addresses and the protocol, never of the SPI."""
     lay(nft, ipv6_ipsec=False)
     peer, host, at_host, at_peer = (
         row.raw("peer", socket.AF_INET6),

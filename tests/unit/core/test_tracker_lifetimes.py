@@ -166,6 +166,18 @@ def test_forged_spis_of_one_peer_are_bounded() -> None:
     assert play.candidates(OTHER_PEER, IN_1) == {ALICE, BOB}
 
 
+def test_a_flood_of_contested_spis_is_bounded_and_leaves_the_negotiated_ones() -> None:
+    """Two hosts met in the middle of their conversations may own anything, so every SPI is contested by both."""
+    play = small(contested_spis_per_peer_max=8, uncredited_spis_per_peer_max=8)
+    for host, spi in ((ALICE, OUT_A), (BOB, OUT_B)):
+        play >> EspFromInside(host, PEER, spi, 1)
+    play >> EspUnclaimed(PEER, IN_1, 1)
+    for n in range(100):
+        play >> EspUnclaimed(PEER, Spi(0x10000 + n), 1)
+    assert len([key for key in play.mappings if key.host not in (ALICE, BOB)]) <= 16
+    assert play.candidates(PEER, IN_1) == {ALICE, BOB}
+
+
 def test_mappings_are_bounded_in_total() -> None:
     play = small(mappings_max=16)
     for n in range(1, 100):
