@@ -158,7 +158,7 @@ class Limits:
 
     pptp_control_idle_s: int = 7440
     """The same for PPTP's control connection: no less than two hours and four minutes (RFC 5382 REQ-5), which is
-    longer than TCP's keep-alives are apart (RFC 1122 section 4.2.3.6)."""
+    longer than TCP's keepalive probes are apart (RFC 1122 section 4.2.3.6)."""
 
     pptp_call_idle_s: int = 1800
     """The same for the GRE of a PPTP call that was answered; as long as other GRE. The kernel's own is 180 s, and a

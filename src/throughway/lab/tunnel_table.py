@@ -9,14 +9,15 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from throughway.cli.human import shortened
 from throughway.control.schema import Session, Verdict
 
 _TITLE: Final = "Tunnels through one public address"
 
-_ALL: Final = 1 << 16
-_LAYOUTS: Final = (_ALL, 1)
-"""How many names of a tunnel are shown in each direction, where the screen has room for them. Else there are none."""
+_UNBOUNDED: Final = 1 << 16
+"""More columns, and more names, than there ever are."""
+
+_LAYOUTS: Final = (_UNBOUNDED, 1)
+"""How many names of a tunnel are shown in each direction: the first number for which the screen has room, else none."""
 
 _NEGOTIATING: Final = frozenset({"ike", "pptp"})
 """Sessions that set a tunnel up, while another one beside them carries its packets."""
@@ -42,7 +43,7 @@ def table(tunnels: Sequence[Tunnel], sessions: Iterable[Session], console: Conso
     rows = [(tunnel, _carrying(tunnel, listed)) for tunnel in tunnels]
     for names_max in _LAYOUTS:
         drawn = _drawn(rows, names_max)
-        if Measurement.get(console, console.options.update(width=_ALL), drawn).maximum <= console.width:
+        if Measurement.get(console, console.options.update(width=_UNBOUNDED), drawn).maximum <= console.width:
             return drawn
     return _drawn(rows, 0)
 
@@ -60,7 +61,7 @@ def _drawn(rows: Iterable[tuple[Tunnel, Session | None]], names_max: int) -> Tab
             session.protocol if session else tunnel.scenario,
             tunnel.state,
             tunnel.pings,
-            *(shortened(each, names_max) for each in words if names_max),
+            *(_shortened(each, names_max) for each in words if names_max),
             _verdict(session),
         )
     return drawn
@@ -74,6 +75,13 @@ def _carrying(tunnel: Tunnel, sessions: Iterable[Session]) -> Session | None:
         key=lambda session: (session.protocol not in _NEGOTIATING, session.packets_to_peer, session.protocol),
         default=None,
     )
+
+
+def _shortened(words: Sequence[str], shown: int) -> str:
+    """Return the first words and how many are left out, as `throughway sessions` does."""
+    left_out = len(words) - shown
+    listed = ", ".join(words[:shown]) or "-"
+    return f"{listed} +{left_out}" if left_out > 0 else listed
 
 
 def _verdict(session: Session | None) -> str:

@@ -1,5 +1,6 @@
 """WireGuard as a program, wireguard-go, in namespaces: this machine's kernel need not have it."""
 
+import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -47,8 +48,14 @@ def start(namespace: Namespace) -> HostTask:
     """
     name = interface_name(namespace)
     task = namespace.start("wireguard-go", "--foreground", name, environment={"LOG_LEVEL": "error"})
-    wait_until((SOCKETS / f"{name}.sock").exists, 5.0, f"wireguard-go in {namespace.name}", task.log)
+    wait_until(lambda: _listens(SOCKETS / f"{name}.sock"), 5.0, f"wireguard-go in {namespace.name}", task.log)
     return task
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody answers: the socket is there a moment before wireguard-go listens on it."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def set_up(namespace: Namespace, keys: Keys, address: str, *peers: str, port: int | None = None) -> None:
@@ -68,5 +75,5 @@ def client_address(number: int) -> IPv4Address:
 
 def forget_sockets(prefix: str) -> None:
     """Remove the control sockets that killed programs of a lab have left."""
-    for socket in SOCKETS.glob(f"wg{prefix.removeprefix('tw')}-*.sock"):
-        socket.unlink(missing_ok=True)
+    for path in SOCKETS.glob(f"wg{prefix.removeprefix('tw')}-*.sock"):
+        path.unlink(missing_ok=True)
