@@ -161,7 +161,7 @@ static __noinline int fragment_hold(const struct packet *p, const struct flow_ke
 		return HOLD_OPEN;
 	}
 	bpf_ringbuf_submit(record, 0);
-	return drop(REASON_FRAGMENT_HELD);
+	return take(REASON_FRAGMENT_HELD);
 }
 
 #endif

@@ -202,7 +202,7 @@ static __always_inline int hold_in(const struct packet *p, const struct flow_key
 	case PLACE_TAKEN:
 		if (record) /* always so, which the verifier cannot see */
 			bpf_ringbuf_submit(record, 0);
-		return drop(REASON_PUNTED);
+		return take(REASON_PUNTED);
 	case PLACE_OPEN:
 		if (record)
 			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);

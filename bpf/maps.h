@@ -130,11 +130,21 @@ static __noinline int count(enum reason reason)
 	return 0;
 }
 
-/* Count the packet and stop it. No program drops by any other way than this. */
+/* Count the packet and stop it. Its sender is told that it was dropped. */
 static __always_inline int drop(enum reason reason)
 {
 	count(reason);
 	return TC_ACT_SHOT;
+}
+
+/* Count the packet and stop it, since the daemon has it. Its sender is told that it was sent: where the kernel cuts
+ * a packet into fragments, it gives up the others once one was dropped. No interface has the number 0, so the
+ * kernel frees what is redirected there. TC_ACT_STOLEN would say the same, but a tcx program may not return it.
+ */
+static __always_inline int take(enum reason reason)
+{
+	count(reason);
+	return bpf_redirect(0, 0);
 }
 
 /* Take one token of the budget, which holds `rate` of them at most and gains `rate` a second.

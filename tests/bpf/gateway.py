@@ -46,6 +46,8 @@ PASS: Final = 0xFFFFFFFF
 DROP: Final = 2
 REDIRECT: Final = 7
 """TC_ACT_UNSPEC, TC_ACT_SHOT and TC_ACT_REDIRECT of <linux/pkt_cls.h>."""
+TAKEN: Final = REDIRECT
+"""To where nothing is: the daemon has the packet, and its sender is told that it was sent."""
 
 ETHERNET: Final = bytes.fromhex("020000000001020000000002")
 HOLD_MAX: Final = abi.HELD_PER_FLOW_MAX

@@ -24,6 +24,7 @@ from .gateway import (
     REINJECTED,
     ROUTER,
     STRANGER,
+    TAKEN,
     THEIRS,
     Gateway,
     gre,
@@ -70,7 +71,7 @@ def test_to_the_peer(gateway: Gateway, build: Build, protocol: int, discriminato
     """The first packet is asked about, and once its host has the flow, it leaves with our address."""
     packet = build(ALICE, STRANGER)
     key = to_peer(ALICE, discriminator, STRANGER, protocol)
-    assert gateway.from_inside(packet).verdict == DROP
+    assert gateway.from_inside(packet).verdict == TAKEN
     (punt,) = gateway.punted()
     assert (punt.kind, punt.key, punt.frame[14:]) == (PuntKind.HELD, key, bytes(packet))
     assert gateway.knows_peer(STRANGER)
@@ -86,7 +87,7 @@ def test_to_the_peer(gateway: Gateway, build: Build, protocol: int, discriminato
 def test_to_the_inside(gateway: Gateway, build: Build, protocol: int, discriminator: int) -> None:
     packet = build(PEER, OUTSIDE)
     key = to_inside(discriminator, PEER, protocol)
-    assert gateway.from_outside(packet).verdict == DROP
+    assert gateway.from_outside(packet).verdict == TAKEN
     (punt,) = gateway.punted()
     assert (punt.kind, punt.key, punt.frame[14:]) == (PuntKind.HELD, key, bytes(packet))
     gateway.decide(key, ALICE)
@@ -107,7 +108,7 @@ def test_from_a_stranger_it_is_the_stacks(gateway: Gateway, build: Build, protoc
     assert gateway.from_outside(packet).verdict == PASS, "the router alone spoke to it"
     assert gateway.punted() == []
     gateway.know_peer(STRANGER)
-    assert gateway.from_outside(packet).verdict == DROP
+    assert gateway.from_outside(packet).verdict == TAKEN
     assert [punt.key for punt in gateway.punted()] == [to_inside(discriminator, STRANGER, protocol)]
 
 
@@ -131,7 +132,7 @@ def test_a_peer_that_only_the_router_speaks_to_is_known_for_that(gateway: Gatewa
     gateway.from_inside(gre(OUTSIDE, STRANGER))
     assert gateway.from_outside(gre(STRANGER, OUTSIDE, key=1)).verdict == PASS
     gateway.from_inside(gre(ALICE, STRANGER))
-    assert gateway.from_outside(gre(STRANGER, OUTSIDE, key=1)).verdict == DROP
+    assert gateway.from_outside(gre(STRANGER, OUTSIDE, key=1)).verdict == TAKEN
 
 
 @pytest.mark.parametrize("address", [OUTSIDE, ALICE])
@@ -193,7 +194,7 @@ def test_numbers_that_are_equal_in_two_protocols_are_two_flows(gateway: Gateway)
     gateway.decide(to_inside(0, protocol=47), BOB)
     assert IP(gateway.from_outside(l2tp(PEER, OUTSIDE, 7)).packet).dst == ALICE
     assert IP(gateway.from_outside(gre(PEER, OUTSIDE)).packet).dst == BOB
-    assert gateway.from_outside(other(PEER, OUTSIDE, 4)).verdict == DROP
+    assert gateway.from_outside(other(PEER, OUTSIDE, 4)).verdict == TAKEN
     assert [punt.key for punt in gateway.punted()] == [to_inside(0, protocol=4)]
 
 

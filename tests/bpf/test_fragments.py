@@ -27,6 +27,7 @@ from .gateway import (
     REINJECTED,
     ROUTER,
     STRANGER,
+    TAKEN,
     THEIRS,
     Gateway,
     Outcome,
@@ -186,10 +187,10 @@ def test_of_an_undecided_flow_it_becomes_one_of_the_held_packets(gateway: Gatewa
     """What waited for its first one gets its number when it comes back, and opens the flow with the others."""
     way = Way(gateway, is_inward)
     first, second, third = _pieces(*way.ends)
-    assert way.send(second).verdict == DROP
-    assert way.send(first).verdict == DROP
-    assert way.put_back(second).verdict == DROP
-    assert way.send(third).verdict == DROP
+    assert way.send(second).verdict == TAKEN
+    assert way.send(first).verdict == TAKEN
+    assert way.put_back(second).verdict == TAKEN
+    assert way.send(third).verdict == TAKEN
     held = [punt for punt in gateway.punted() if punt.kind is PuntKind.HELD]
     assert [(punt.sequence, punt.frame[14:]) for punt in held] == [
         (number, bytes(piece)) for number, piece in enumerate((first, second, third))
@@ -209,7 +210,7 @@ def test_put_back_while_the_flow_drains_it_does_not_open_it_early(gateway: Gatew
     first, second, _ = _pieces(*way.ends)
     way.send(second)
     way.send(first)
-    assert way.put_back(second).verdict == DROP, "it waits behind the packets before it"
+    assert way.put_back(second).verdict == TAKEN, "it waits behind the packets before it"
     entry = gateway.pending(way.key)
     assert entry is not None and (entry.punted, entry.reinjected) == (3, 0)
 
@@ -219,18 +220,18 @@ def test_put_back_though_its_first_one_is_forgotten_it_waits_again(gateway: Gate
     way = Way(gateway, is_inward)
     gateway.decide(way.key, ALICE)
     _, second, _ = _pieces(*way.ends)
-    assert way.put_back(second).verdict == DROP
+    assert way.put_back(second).verdict == TAKEN
     assert [punt.kind for punt in gateway.punted()] == [PuntKind.FRAGMENT]
 
 
 def test_fragments_of_other_packets_do_not_follow(gateway: Gateway) -> None:
     gateway.decide(to_inside(), ALICE)
     gateway.from_outside(_pieces(PEER, OUTSIDE, ip_id=7)[0])
-    assert gateway.from_outside(_pieces(PEER, OUTSIDE, ip_id=8)[1]).verdict == DROP
+    assert gateway.from_outside(_pieces(PEER, OUTSIDE, ip_id=8)[1]).verdict == TAKEN
     later = _pieces(PEER, OUTSIDE, ip_id=7)[1]
     later.proto = 47
     del later.chksum
-    assert gateway.from_outside(IP(bytes(later))).verdict == DROP
+    assert gateway.from_outside(IP(bytes(later))).verdict == TAKEN
 
 
 def _age(gateway: Gateway, by_ns: int) -> None:
@@ -251,7 +252,7 @@ def test_an_old_first_fragment_says_nothing(gateway: Gateway, is_inward: bool) -
     _age(gateway, abi.FRAGMENT_FRESH_NS - 10**10)
     assert way.send(second).verdict == PASS
     _age(gateway, 10**10 + _TICK_NS)
-    assert way.send(third).verdict == DROP
+    assert way.send(third).verdict == TAKEN
     assert [each.state for each in gateway.fragments()] == [FragmentState.AWAITED]
 
 
@@ -265,7 +266,7 @@ def test_an_ip_id_that_is_used_again_soon_names_the_new_packet(gateway: Gateway)
     (entry,) = gateway.fragments()
     assert (entry.seen, entry.total) == (1508, 1508)
     _age(gateway, abi.FRAGMENT_REUSED_NS + _TICK_NS)
-    assert gateway.from_outside(new[1]).verdict == DROP
+    assert gateway.from_outside(new[1]).verdict == TAKEN
     assert IP(gateway.from_outside(new[0]).packet).dst == BOB
     assert IP(Way(gateway, True).put_back(new[1]).packet).dst == BOB
 
@@ -330,7 +331,7 @@ def test_pptp_in_fragments_is_the_kernels_in_whatever_order(gateway: Gateway) ->
     packet = IP(bytes(pptp(PEER, OUTSIDE, id=3)) + bytes(2000))
     del packet.len, packet.chksum
     first, second, third = cut(IP(bytes(packet)))
-    assert gateway.from_outside(second).verdict == DROP
+    assert gateway.from_outside(second).verdict == TAKEN
     out = gateway.from_outside(first)
     assert (out.verdict, out.packet) == (PASS, bytes(first))
     assert [punt.kind for punt in gateway.punted()] == [PuntKind.FRAGMENT, PuntKind.FIRST_FRAGMENT]
@@ -345,7 +346,7 @@ def test_the_routers_own_fragments_are_its_own(gateway: Gateway) -> None:
     gateway.punted()
     gateway.decide(to_peer(ROUTER, 0, protocol=47), ROUTER)
     first, second, _ = cut(gre(PEER, OUTSIDE, size=2900))
-    assert gateway.from_outside(second).verdict == DROP
+    assert gateway.from_outside(second).verdict == TAKEN
     assert gateway.from_outside(first).packet == bytes(first)
     assert Way(gateway, True).put_back(second).packet == bytes(second)
 
@@ -353,7 +354,7 @@ def test_the_routers_own_fragments_are_its_own(gateway: Gateway) -> None:
 def test_fragments_of_control_messages_follow_too(gateway: Gateway) -> None:
     gateway.decide(to_peer(spi=_KEYED | 9, protocol=115), ALICE)
     first, second = cut(l2tp_control(ALICE, PEER, 9, avps=bytes(1500)))
-    assert gateway.from_inside(second).verdict == DROP
+    assert gateway.from_inside(second).verdict == TAKEN
     assert gateway.from_inside(first).verdict == PASS
     assert Way(gateway, False).put_back(second).packet == readdressed(second, src=OUTSIDE)
 

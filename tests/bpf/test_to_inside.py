@@ -21,6 +21,7 @@ from .gateway import (
     REINJECTED,
     ROUTER,
     STRANGER,
+    TAKEN,
     THEIRS,
     Gateway,
     esp,
@@ -99,10 +100,11 @@ def test_the_routers_own_tunnel_passes_untouched(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spi", "reason"), [(0, Reason.RESERVED_SPI), (255, Reason.RESERVED_SPI), (256, Reason.PUNTED)]
+    ("spi", "reason", "verdict"),
+    [(0, Reason.RESERVED_SPI, DROP), (255, Reason.RESERVED_SPI, DROP), (256, Reason.PUNTED, TAKEN)],
 )
-def test_reserved_spis_are_dropped(gateway: Gateway, spi: int, reason: Reason) -> None:
-    assert gateway.from_outside(esp(PEER, OUTSIDE, spi)).verdict == DROP
+def test_reserved_spis_are_dropped(gateway: Gateway, spi: int, reason: Reason, verdict: int) -> None:
+    assert gateway.from_outside(esp(PEER, OUTSIDE, spi)).verdict == verdict
     assert gateway.counted() == {reason: 1}
 
 

@@ -23,6 +23,7 @@ from .gateway import (
     REINJECTED,
     ROUTER,
     STRANGER,
+    TAKEN,
     THEIRS,
     Gateway,
     esp,
@@ -51,7 +52,7 @@ def test_ip_options_move_the_esp_header(gateway: Gateway) -> None:
 
 def test_nobody_may_use_the_flow_of_another_host(gateway: Gateway) -> None:
     gateway.decide(to_peer(ALICE), ALICE)
-    assert gateway.from_inside(esp(BOB, PEER)).verdict == DROP
+    assert gateway.from_inside(esp(BOB, PEER)).verdict == TAKEN
     assert gateway.counted() == {Reason.PUNTED: 1}
     (punt,) = gateway.punted()
     assert punt.key == to_peer(BOB)
@@ -59,7 +60,7 @@ def test_nobody_may_use_the_flow_of_another_host(gateway: Gateway) -> None:
 
 def test_unknown_flow_is_held_and_makes_its_peer_known(gateway: Gateway) -> None:
     packet = esp(ALICE, STRANGER)
-    assert gateway.from_inside(packet).verdict == DROP
+    assert gateway.from_inside(packet).verdict == TAKEN
     (punt,) = gateway.punted()
     assert punt.key == to_peer(ALICE, peer=STRANGER)
     assert punt.frame[punt.link_header_size :] == bytes(packet)

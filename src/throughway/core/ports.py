@@ -73,11 +73,11 @@ class AhObserved:
 
 @dataclass(frozen=True, slots=True)
 class Disowned:
-    """A host answered what came to it from the peer with ICMP protocol or port unreachable (type 3, codes 2 and 3).
+    """A host answered what came to it from the peer with ICMP destination unreachable (type 3 of RFC 792).
 
-    Of a contested flow the peer never hears of it, since another host has the tunnel. Where the flow has one
-    owner the error is translated and passed on as well. `code` is that of RFC 792, and `discriminator`
-    is of the packet that the error quotes.
+    Of a contested flow any code but 4 (too large) is told, and the error is not passed on: another host has
+    the tunnel. Of a flow with one owner codes 2 and 3 (protocol, port) are told, and the error is translated
+    and passed on as well. `discriminator` is of the packet that the error quotes.
     """
 
     host: Host
