@@ -23,11 +23,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Self
 
-from throughway.core.errors import SettingsRejected
 from throughway.core.events import AdoptedFlow
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host
 from throughway.core.limits import Limits
+from throughway.core.marks import Marks
 from throughway.core.ports import (
     AhObserved,
     ControlObserved,
@@ -64,26 +64,14 @@ _NO_ADDRESS: Final = IPv4Address(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BpfSettings:
-    """What the data plane needs to know before it starts.
-
-    The marks are bits of `mark_mask`; all other bits of a packet's mark are never touched.
-    """
+    """What the data plane needs to know before it starts."""
 
     outside: Interface
     limits: Limits = field(default_factory=Limits)
+    marks: Marks = field(default_factory=Marks)
     attach: AttachMode = "auto"
-    mark_mask: int = 0x30000000
-    mark_carried: int = 0x10000000
-    mark_reinjected: int = 0x20000000
     bpffs: Path = pins.BPFFS
     program: Path = adopt.OBJECT
-
-    def __post_init__(self) -> None:
-        """Refuse marks that cannot be told apart."""
-        both = self.mark_carried | self.mark_reinjected
-        is_whole = 0 < self.mark_mask < 1 << 32 and self.mark_carried and self.mark_reinjected
-        if not is_whole or self.mark_carried & self.mark_reinjected or both & ~self.mark_mask:
-            raise SettingsRejected("mark", "give two different bits within the mask, as in 0x10000000 and 0x20000000")
 
 
 class BpfDataPlane:
@@ -148,8 +136,8 @@ class BpfDataPlane:
         if outside != self._outside or self._injector is None:
             self._close_injectors()
             settings = self._settings
-            self._injector = Injector(outside, settings.mark_reinjected)
-            self._returner = Injector(outside, settings.mark_reinjected | settings.mark_carried)
+            self._injector = Injector(outside, settings.marks.reinjected)
+            self._returner = Injector(outside, settings.marks.own)
         self._outside = outside
         self._configure()
         self._attachments.bring_to(wanted_hooks(outside, tuple(insides)), self._object.programs)
@@ -314,9 +302,9 @@ class BpfDataPlane:
                 outside_address=self._address or _NO_ADDRESS,
                 outside_ifindex=self._outside.index,
                 link_header_size=self._outside.link_header_size,
-                mark_mask=settings.mark_mask,
-                mark_carried=settings.mark_carried,
-                mark_reinjected=settings.mark_reinjected,
+                mark_mask=settings.marks.mask,
+                mark_carried=settings.marks.carried,
+                mark_reinjected=settings.marks.reinjected,
                 punts_per_peer=limits.punts_per_peer_rate,
                 punts_per_host=limits.punts_per_host_rate,
                 ike_per_address=limits.ike_per_host_rate,

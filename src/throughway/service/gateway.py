@@ -45,7 +45,13 @@ class Gateway:
     """The adapters of one gateway. Made by `open`, which also undoes all of it."""
 
     def __init__(
-        self, options: Options, plane: BpfDataPlane, nft: Nft, outside: Link, insides: tuple[Link, ...]
+        self,
+        options: Options,
+        plane: BpfDataPlane,
+        nft: Nft,
+        outside: Link,
+        insides: tuple[Link, ...],
+        marks: Marks,
     ) -> None:
         self.plane: Final = plane
         self.keep = plane.adoption.outcome is Outcome.ADOPTED
@@ -55,7 +61,7 @@ class Gateway:
         self._places: Final = Places(plane, outside, insides)
         self._is_laid = False
         self._settings: Final = NotedSettings(options.restore_file)
-        self._marks: Final = Marks()
+        self._marks: Final = marks
         self._watch: Final = Watch()
         self.findings: tuple[Finding, ...] = ()
 
@@ -72,8 +78,9 @@ class Gateway:
         async with AsyncExitStack() as undo:
             undo.enter_context(alone_in_namespace(options.socket.parent, options.gateway))
             nft = undo.enter_context(Nft())
-            plane = BpfDataPlane.open(BpfSettings(outside=outside.interface, limits=limits, attach=options.attach))
-            gateway = cls(options, plane, nft, outside, insides)
+            settings = BpfSettings(outside=outside.interface, limits=limits, attach=options.attach)
+            plane = BpfDataPlane.open(settings)
+            gateway = cls(options, plane, nft, outside, insides, settings.marks)
             undo.callback(gateway._close)
             yield gateway
 
