@@ -14,10 +14,6 @@ class SettingsRejected(ThroughwayError):
         self.remedy = remedy
 
 
-class PeerMisbehaved(ThroughwayError):
-    """Bytes from the network are not what their protocol says. Never fatal."""
-
-
 class KernelRefused(ThroughwayError):
     """The kernel refused an operation. `what` is the object, `answer` the kernel's words, `errno` its number."""
 

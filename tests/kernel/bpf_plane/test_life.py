@@ -77,7 +77,7 @@ def test_a_killed_daemon_interrupts_nothing_and_the_next_one_adopts(gateway: Gat
 
 
 def test_an_undecided_flow_recovers_after_a_daemon_was_killed(gateway: Gateway, ends: Ends) -> None:
-    """What the dead daemon held is lost and counted; the flow opens for what follows."""
+    """What the dead daemon held is lost; the flow opens for what follows."""
     gateway.up()
     gateway.plane.set_outside_address(OUTSIDE)
     gateway.make_peer_known(ends)
