@@ -85,10 +85,10 @@ class Gateway:
             yield gateway
 
     def carry(self) -> None:
-        """Lay the rules and attach the programs. From here on packets are carried.
+        """Lay the rules, attach the programs, switch the kernel's settings on. From here on packets are carried.
 
-        The rules come first: they bring connection tracking, whose settings are switched on then, and
-        nothing is forwarded without them.
+        The rules bring connection tracking, which has some of the settings. Forwarding is one of these: switched on
+        before the programs are there, packets without ports would leave with an inside address.
         """
         settings = ruleset.RulesetSettings(
             insides=self._options.inside,
@@ -99,19 +99,21 @@ class Gateway:
         for transaction in ruleset.transactions(settings):
             self._nft.apply(transaction)
             self._is_laid = True
+        self._places.attach()
         if enabled := self._settings.enable():
             log.info("settings.enabled", names=",".join(enabled))
-        self._places.attach()
         self.findings = self._look_for_findings()
 
     def _close(self) -> None:
         """Undo `carry` in the opposite order, or leave it all at work. What fails does not keep the rest from it."""
-        with _undoing("programs"):
-            self.plane.close(keep=self.keep)
         if self.keep:
+            with _undoing("programs"):
+                self.plane.close(keep=True)
             return
         with _undoing("settings"):
             self._settings.restore()
+        with _undoing("programs"):
+            self.plane.close(keep=False)
         if self._is_laid:
             with _undoing("rules"):
                 self._nft.apply(ruleset.remove().to_json())
