@@ -9,8 +9,8 @@ from throughway.lab.progress import Progress
 from throughway.lab.run import run_scenario
 from throughway.lab.scenarios import named
 
-SLOW = {"address-change"}
-"""Those with real peers in a guest."""
+SLOW = {"address-change", "esp-rekey", "adoption"}
+"""Those with ends in a guest."""
 
 BY_PLAIN_MASQUERADE = {
     "inbound-first": "the first ESP packet from the peer arrives",
@@ -23,6 +23,9 @@ BY_PLAIN_MASQUERADE = {
     "ipv6-closed": "ESP of the device passes",
     "tun-outside": "ESP of 10.77.0.12 passes to the peer",
     "router-own-vpn": "ESP of 10.77.0.12 passes to the peer",
+    "esp-rekey": "the tunnels are up",
+    "adoption": "all tunnels carry again within 2 s",
+    "flood": "both tunnels carry",
     "address-change": "vpnc2 recovers from another outside address",
 }
 """What a plain Linux router fails at, by scenario."""

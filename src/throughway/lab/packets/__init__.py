@@ -6,8 +6,9 @@ other file has the scenarios about one thing; a new one is a function that yield
 
 from typing import Final
 
+from throughway.lab import programs
 from throughway.lab.checked import CheckedScenario
-from throughway.lab.packets import address, errors, fragments, ipv6, names, path_mtu, routers
+from throughway.lab.packets import address, adoption, errors, flood, fragments, ipv6, names, path_mtu, rekeying, routers
 
 PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
     CheckedScenario(
@@ -69,6 +70,26 @@ PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
         name="router-own-vpn",
         shows="a tunnel of the router itself beside those of two devices to the same peer",
         checks=routers.router_own_vpn,
+        masquerade_fails=True,
+    ),
+    CheckedScenario(
+        name="esp-rekey",
+        shows="three tunnels, each rekeyed ten times under 50 packets a second each way; both ends count every packet",
+        checks=rekeying.esp_rekey,
+        masquerade_fails=True,
+        programs=programs.GUEST,
+    ),
+    CheckedScenario(
+        name="adoption",
+        shows="three tunnels that were in use before the gateway started carry again within two seconds",
+        checks=adoption.adoption,
+        masquerade_fails=True,
+        programs=programs.GUEST,
+    ),
+    CheckedScenario(
+        name="flood",
+        shows="100,000 packets with random SPIs, from a device and from outside; no tunnel loses a packet",
+        checks=flood.flood,
         masquerade_fails=True,
     ),
     CheckedScenario(

@@ -20,9 +20,9 @@ def client_address(number: int) -> str:
     return str(IPv4Address("172.22.1.0") + number)
 
 
-def spis(number: int) -> tuple[int, int]:
-    """Return the SPIs of a client's pair of SAs: towards the server, and towards the client."""
-    return 0x10000 + number, 0x20000 + number
+def spis(number: int, generation: int = 0) -> tuple[int, int]:
+    """Return the SPIs of a client's pair of SAs, towards the server and towards the client, after so many rekeys."""
+    return 0x10000 + (generation << 8) + number, 0x20000 + (generation << 8) + number
 
 
 def set_up_server(place: Place, own: IPv4Address, seen_as: IPv4Address, clients: int) -> None:
@@ -56,10 +56,23 @@ def pair(near: tuple[IPv4Address, str, int], far: tuple[IPv4Address, str, int], 
     """Write the commands for one end of a tunnel; each side is its address, its address within, and the SPI it uses."""
     lines = []
     for direction, (outer, inner, spi), (other, other_inner, _) in (("out", near, far), ("in", far, near)):
-        tunnel = f"src {outer} dst {other}"
         lines += [
-            f"ip xfrm state add {tunnel} proto esp spi {spi:#x} reqid {request} mode tunnel {_KEYS}",
+            f"ip {add(outer, other, spi, request)}",
             f"ip xfrm policy add src {inner}/32 dst {other_inner}/32 dir {direction}"
-            f" tmpl {tunnel} proto esp reqid {request} mode tunnel",
+            f" tmpl src {outer} dst {other} proto esp reqid {request} mode tunnel",
         ]
     return lines
+
+
+def add(source: IPv4Address, destination: IPv4Address, spi: int, request: int, *, sent: int = 0) -> str:
+    """Write the command, behind `ip`, for an SA of one direction, which has sent so many packets already."""
+    begun = f" replay-window 32 replay-oseq {sent}" if sent else ""
+    return (
+        f"xfrm state add src {source} dst {destination} proto esp spi {spi:#x} reqid {request} mode tunnel"
+        f"{begun} {_KEYS}"
+    )
+
+
+def delete(source: IPv4Address, destination: IPv4Address, spi: int) -> str:
+    """Write the command, behind `ip`, that ends an SA."""
+    return f"xfrm state delete src {source} dst {destination} proto esp spi {spi:#x}"
