@@ -10,57 +10,20 @@ said of it. Ends with status 1 if there was any.
 
 import argparse
 import hashlib
-import multiprocessing
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.fuzz.parsers import Finding
+from tests.fuzz.running import Finding, Work, run
 from tests.fuzz.work import through_bpf, through_parsers
 
 PIECE: Final = 20_000
 """Inputs of one piece of work: a second or two."""
 
 SHOWN_MOST: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One kind of input, and how many."""
-
-    name: str
-    do: Callable[[str, int], list[Finding]]
-    count: int
-
-    def pieces(self, seed: int) -> Iterator[tuple[str, int]]:
-        """Cut it into seeds and counts."""
-        for number, begin in enumerate(range(0, self.count, PIECE)):
-            yield f"{seed}:{number}", min(PIECE, self.count - begin)
-
-
-def run(work: Work, seed: int, jobs: int, console: Console) -> list[Finding]:
-    """Do all of it, with a bar, and return what was found."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    findings: list[Finding] = []
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=fresh) as pool, Progress(*columns, console=console) as progress:
-        bar = progress.add_task(work.name, total=work.count)
-        pieces = work.pieces(seed)
-        # A few at a time, so that Ctrl-C need not wait for hundreds.
-        while batch := list(islice(pieces, jobs * 2)):
-            for (_, count), found in zip(batch, pool.map(work.do, *zip(*batch, strict=True)), strict=True):
-                findings += found
-                progress.advance(bar, count)
-    return findings
 
 
 def save(findings: list[Finding], folder: Path) -> None:
@@ -92,15 +55,10 @@ def main() -> int:
         console.print("BPF programs are loaded by root: run it as root, or with --bpf 0")
         return 2
     findings: list[Finding] = []
-    for work in (Work("parsers", through_parsers, chosen.packets), Work("BPF programs", through_bpf, chosen.bpf)):
-        if work.count:
-            began = time.monotonic()
-            found = run(work, chosen.seed, chosen.jobs, console)
-            took_s = time.monotonic() - began
-            console.print(
-                f"{work.name}: {work.count:,} inputs in {took_s:.0f} s, seed {chosen.seed}, {len(found)} findings"
-            )
-            findings += found
+    parsers = Work("parsers", through_parsers, chosen.packets, PIECE)
+    programs = Work("BPF programs", through_bpf, chosen.bpf, PIECE)
+    for work in (parsers, programs):
+        findings += run(work, chosen.seed, chosen.jobs, console)
     for finding in findings[:SHOWN_MOST]:
         console.print(f"{finding.what}: {finding.said[:400]}", markup=False)
     if findings:

@@ -21,7 +21,7 @@ from tests.fuzz.oracle import (
     Oracle,
 )
 from tests.fuzz.packets import PROGRAMS, packet
-from tests.fuzz.parsers import Finding
+from tests.fuzz.running import Finding
 from throughway.core.errors import KernelRefused
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, Peer

@@ -1,7 +1,6 @@
 """Mutated input through all that reads bytes from outside: nothing raises, and nothing is read that is not there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address
 from random import Random
@@ -9,6 +8,7 @@ from typing import Final
 
 from tests.fuzz import corpus
 from tests.fuzz.mutation import mutated, random_bytes
+from tests.fuzz.running import Finding
 from throughway.control import frames
 from throughway.control.errors import RequestRefused
 from throughway.core.flows import Direction, FlowKey
@@ -152,15 +152,6 @@ def inputs() -> tuple[tuple[Look, tuple[bytes, ...]], ...]:
         (look_at_control, tuple(corpus.control_messages())),
         (look_at_request, tuple(corpus.requests())),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Input that something did not bear, and what it said."""
-
-    what: str
-    said: str
-    data: bytes
 
 
 def fuzz(seed: str, count: int) -> list[Finding]:

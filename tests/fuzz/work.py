@@ -7,7 +7,7 @@ from pyroute2 import IPRoute
 
 from tests.bpf.gateway import OBJECT, OUTSIDE, Gateway
 from tests.fuzz import bpf, parsers
-from tests.fuzz.parsers import Finding
+from tests.fuzz.running import Finding
 from throughway.dataplane.libbpf import BpfObject
 
 _CLONE_NEWNET: Final = 0x40000000
