@@ -21,19 +21,28 @@ int inside_ingress(struct __sk_buff *skb)
 	return PASS;
 }
 
-/* A held packet leaves to its host: count it as back. A later fragment is named by the address that it
- * came to. Where the stack itself cut a held packet into fragments, the first one counts, and the others
- * have no name, because their first one was never seen outside.
+/* A held packet leaves to its host: count it as back. It is named by the address that it came to: where there are
+ * several, by the one whose flow the host owns. Where the stack itself cut a held packet into fragments, the first one
+ * counts, and the others have no name, because their first one was never seen outside.
  */
-static __always_inline void held_packet_leaves(struct packet *p)
+static __noinline int held_packet_leaves(struct packet *p)
 {
 	__be32 host = p->destination;
+	struct mapping *mapping;
 	struct flow_key key;
 
-	p->destination = p->config->outside_address;
-	if (!flow_name(p, TO_INSIDE, &key))
-		held_packet_passed(&key);
+	for (__u32 slot = 0; slot < SLOTS_MAX && slot < p->config->slot_count; slot++) {
+		p->destination = p->config->addresses[slot];
+		if (!p->destination || flow_name(p, TO_INSIDE, &key))
+			continue;
+		mapping = bpf_map_lookup_elem(&mappings, &key);
+		if (p->config->slot_count == 1 || (mapping && is_owner(&key, mapping, host))) {
+			held_packet_passed(&key);
+			break;
+		}
+	}
 	p->destination = host;
+	return 0;
 }
 
 SEC("tc")

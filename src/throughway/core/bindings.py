@@ -11,7 +11,7 @@ Counted so, the credits of a host are never fewer than the inbound SPIs that it 
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from throughway.core.ids import Host, Peer, Spi
+from throughway.core.ids import Host, Path, Spi
 from throughway.core.verdicts import Verdict
 
 _K = TypeVar("_K")
@@ -158,9 +158,9 @@ def _remember(table: dict[_K, _V], key: _K, value: _V) -> None:
 
 @dataclass(slots=True)
 class PeerState:
-    """One peer: the hosts that spoke with it, and the SPIs that come from it."""
+    """One peer at one of our addresses: the hosts that spoke with it from there, and the SPIs that it sends there."""
 
-    peer: Peer
+    path: Path
     hosts: dict[Host, HostAtPeer] = field(default_factory=dict)
     bindings: dict[Spi, Binding] = field(default_factory=dict)
     contested: dict[Spi, Binding] = field(default_factory=dict)

@@ -8,7 +8,7 @@ not know), so nothing stalls while we are not sure.
 from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Spi
 from throughway.core.inference import possible_owners
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown
@@ -18,9 +18,9 @@ MATCHED_MAX = 64
 the square of the hosts; above, each host is ruled out by its own credits alone."""
 
 
-def key_of(peer: Peer, spi: Spi) -> FlowKey:
+def key_of(path: Path, spi: Spi) -> FlowKey:
     """Name the flow of an SPI that comes from a peer."""
-    return FlowKey.to_inside(IpProtocol.ESP, peer, spi)
+    return FlowKey.to_inside(IpProtocol.ESP, path, spi)
 
 
 def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits) -> list[Command]:
@@ -52,7 +52,7 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     commands += reconsider(state, now, limits)
     if isinstance(binding.verdict, Unknown):
         commands += _settle(state, binding, chosen, now, limits)
-    commands.append(Reinject(key_of(state.peer, spi)))
+    commands.append(Reinject(key_of(state.path, spi)))
     return commands
 
 
@@ -80,7 +80,7 @@ def reconsider(state: PeerState, now: float, limits: Limits) -> list[Command]:
 
 def _settle(state: PeerState, binding: Binding, hosts: tuple[Host, ...], now: float, limits: Limits) -> list[Command]:
     """Make the candidates of a binding what evidence left of them, and say what follows in the data plane."""
-    key = key_of(state.peer, binding.spi)
+    key = key_of(state.path, binding.spi)
     _release(state, binding)
     binding.candidates = hosts
     state.keep(binding)
@@ -129,7 +129,7 @@ def offer_next(state: PeerState, binding: Binding, answering: frozenset[Host], l
         return []
     waiting = [host for host in binding.candidates if host not in heard]
     binding.candidates = (*silent, *waiting, *(host for host in heard if host in answering))
-    return [FanOut(key_of(state.peer, binding.spi), offered(binding, limits))]
+    return [FanOut(key_of(state.path, binding.spi), offered(binding, limits))]
 
 
 def widen(state: PeerState, newcomer: HostAtPeer, now: float, limits: Limits) -> list[Command]:
@@ -183,7 +183,7 @@ def forget_binding(state: PeerState, spi: Spi) -> list[Command]:
     """Drop the belief and the mapping. Its owner gets the credit back: the same SPI may come again."""
     _release(state, state.bindings[spi])
     state.drop(spi)
-    return [RemoveMapping(key_of(state.peer, spi))]
+    return [RemoveMapping(key_of(state.path, spi))]
 
 
 def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
@@ -196,4 +196,5 @@ def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
 
 
 def _record(name: str, state: PeerState, binding: Binding, **fields: object) -> Record:
-    return Record(name, {"protocol": "esp", "peer": str(state.peer), "spi_to_inside": f"{binding.spi:#010x}", **fields})
+    peer, spi = str(state.path.peer), f"{binding.spi:#010x}"
+    return Record(name, {"protocol": "esp", "peer": peer, "spi_to_inside": spi, **fields})

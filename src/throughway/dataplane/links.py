@@ -27,17 +27,19 @@ LINK_HEADER_SIZES: Final = {
 
 _IFF_UP: Final = 1 << 0
 _IFA_F_SECONDARY: Final = 1 << 0
+_IFA_F_DEPRECATED: Final = 1 << 5
 _AF_INET: Final = 2
 _TABLE_MAIN: Final = 254
 _SCOPE_LINK: Final = 253
 """RT_SCOPE_LINK of linux/rtnetlink.h; what is narrower cannot be a source address of forwarded packets."""
+_SCOPE_UNIVERSE: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """An interface as it is now.
 
-    `address` is its primary IPv4 address, the first one in the kernel's order; `is_up` is what the
+    `addresses` are its IPv4 addresses that packets may be sent from, the primary one first; `is_up` is what the
     administrator wants, `has_carrier` whether the line works. `mtu` is in bytes.
     """
 
@@ -45,7 +47,12 @@ class Link:
     mtu: int
     is_up: bool
     has_carrier: bool
-    address: IPv4Address | None
+    addresses: tuple[IPv4Address, ...]
+
+    @property
+    def address(self) -> IPv4Address | None:
+        """The primary address: the one that the kernel chooses by itself."""
+        return next(iter(self.addresses), None)
 
 
 async def look_up(name: str) -> Link:
@@ -125,18 +132,24 @@ async def _read(route: AsyncIPRoute, name: str) -> Link | None:
         mtu=message.get("mtu"),
         is_up=bool(message["flags"] & _IFF_UP),
         has_carrier=bool(message.get("carrier")),
-        address=primary_address(addresses),
+        addresses=usable_addresses(addresses),
     )
 
 
-def primary_address(addresses: Iterable[Any]) -> IPv4Address | None:
-    """Choose as the kernel does for a source address: the first that is neither secondary nor host scope.
+def usable_addresses(messages: Iterable[Any]) -> tuple[IPv4Address, ...]:
+    """Choose the primary address as the kernel does for a source address, and all others of global scope behind it.
 
-    Expects rtnetlink address messages in the kernel's order. On point-to-point links IFA_LOCAL is
-    ours and IFA_ADDRESS the other end's.
+    The primary one is the first that is neither secondary nor host scope. An address that is deprecated is one that
+    nothing new shall be sent from. Expects rtnetlink address messages in the kernel's order. On
+    point-to-point links IFA_LOCAL is ours and IFA_ADDRESS the other end's.
     """
-    for message in addresses:
+    primary: list[IPv4Address] = []
+    others: list[IPv4Address] = []
+    for message in messages:
         flags = message.get("flags") or 0
-        if not flags & _IFA_F_SECONDARY and message["scope"] <= _SCOPE_LINK:
-            return IPv4Address(message.get("local") or message.get("address"))
-    return None
+        address = IPv4Address(message.get("local") or message.get("address"))
+        if not primary and not flags & _IFA_F_SECONDARY and message["scope"] <= _SCOPE_LINK:
+            primary.append(address)
+        elif message["scope"] == _SCOPE_UNIVERSE and not flags & _IFA_F_DEPRECATED:
+            others.append(address)
+    return tuple(dict.fromkeys(primary + others)) if primary else ()

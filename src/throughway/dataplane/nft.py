@@ -41,7 +41,7 @@ class Nft:
         self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_JSON | _OUTPUT_HANDLE)
 
     def apply(self, transaction: str) -> None:
-        """Carry out all commands of the JSON text in one transaction, or none of them.
+        """Carry out all commands of the text, of JSON or nft's own language, in one transaction, or none of them.
 
         Raises KernelRefused with nft's own words; nothing has changed then.
         """
@@ -50,6 +50,10 @@ class Nft:
     def check(self, transaction: str) -> None:
         """Let nft and the kernel verify the transaction without carrying it out; raises as `apply` does."""
         self._run(transaction, "nftables check", dry_run=True)
+
+    def ask(self, command: str) -> str:
+        """Carry out one command of nft's own language and return its answer; raises as `apply` does."""
+        return self._run(command, f"nft {command}")
 
     def list_ruleset(self) -> dict[str, Any]:
         """Read all tables of the network namespace, with handles, as the JSON document of nft."""

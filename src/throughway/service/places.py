@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from throughway.core.addresses import Slots, fill
 from throughway.core.errors import KernelRefused
 from throughway.core.ports import Interface
 from throughway.dataplane.bpf import BpfDataPlane
@@ -15,12 +16,15 @@ log = structlog.get_logger()
 
 
 class Places:
-    """Keeps the programs on the interfaces that there are, and the translation to the address that the outside has.
+    """Keeps the programs on the interfaces that there are, and the translation to the addresses that the outside has.
 
     An interface that is made anew has another index and none of our programs (ppp0 at every redial).
     """
 
-    def __init__(self, plane: BpfDataPlane, outside: Link, insides: Sequence[Link]) -> None:
+    def __init__(
+        self, plane: BpfDataPlane, outside: Link, insides: Sequence[Link], chosen: Sequence[IPv4Address] = ()
+    ) -> None:
+        """Begin with the slots of an earlier run. Of all addresses hosts are given the `chosen` ones, where any are."""
         self._plane: Final = plane
         self._outside_name: Final = outside.interface.name
         self._outside: Link | None = outside
@@ -28,6 +32,10 @@ class Places:
         self._attached: tuple[Interface, ...] = ()
         """The outside interface first."""
         self._problem = ""
+        self._chosen: Final = tuple(chosen)
+        self.slots: Slots = plane.outside_addresses
+        """The addresses by slot, or those that there were when there was one."""
+        self._give_slots()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,13 +43,28 @@ class Places:
         return tuple(interface.name for interface in self._wanted())
 
     @property
-    def outside_address(self) -> IPv4Address | None:
-        """The address that is translated to, or None while there is none."""
-        return self._outside.address if self._outside else None
+    def outside_addresses(self) -> tuple[IPv4Address, ...]:
+        """The addresses that are translated to, the primary one first."""
+        return self._outside.addresses if self._outside else ()
+
+    @property
+    def usable(self) -> tuple[int, ...]:
+        """The slots of the addresses that hosts may be given, the primary one first; none while there is no address."""
+        wanted = [address for address in self.outside_addresses if not self._chosen or address in self._chosen]
+        return tuple(self.slots.index(address) for address in wanted if address in self.slots)
+
+    def _give_slots(self) -> None:
+        """Keep slots as they are while there is no address: the same ones may come back."""
+        if self.outside_addresses:
+            self.slots = fill(self.slots, self.outside_addresses)
+
+    def _set_addresses(self) -> None:
+        self._give_slots()
+        self._plane.set_outside_addresses(self.slots if self.outside_addresses else ())
 
     def attach(self) -> None:
-        """Set the address and have the programs on exactly these interfaces. Raises KernelRefused."""
-        self._plane.set_outside_address(self.outside_address)
+        """Set the addresses and have the programs on exactly these interfaces. Raises KernelRefused."""
+        self._set_addresses()
         outside, *insides = wanted = self._wanted()
         self._plane.attach(outside, insides)
         self._attached = wanted
@@ -61,7 +84,7 @@ class Places:
                 else:
                     log.warning("inside.gone", interface=name)
         if self._outside is None or self._attached == self._wanted():
-            self._plane.set_outside_address(self.outside_address)
+            self._set_addresses()
             return True
         return self._try_to_attach()
 

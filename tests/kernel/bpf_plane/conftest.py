@@ -176,5 +176,5 @@ def mode(request: pytest.FixtureRequest) -> AttachMode:
 def up(gateway: Gateway) -> Gateway:
     """A gateway that is attached and has its address."""
     gateway.up()
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     return gateway
