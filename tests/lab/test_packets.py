@@ -9,7 +9,7 @@ from throughway.lab.progress import Progress
 from throughway.lab.run import run_scenario
 from throughway.lab.scenarios import named
 
-SLOW = {"address-change"}
+SLOW = {"address-change", "two-addresses"}
 """Those with real peers in a guest."""
 
 BY_PLAIN_MASQUERADE = {
@@ -24,6 +24,7 @@ BY_PLAIN_MASQUERADE = {
     "tun-outside": "ESP of 10.77.0.12 passes to the peer",
     "router-own-vpn": "ESP of 10.77.0.12 passes to the peer",
     "address-change": "vpnc2 recovers from another outside address",
+    "two-addresses": "GRE with one key: 10.77.0.14 passes by its address",
 }
 """What a plain Linux router fails at, by scenario."""
 

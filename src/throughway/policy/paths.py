@@ -51,7 +51,7 @@ def lay(insides: Sequence[str], outside: str, slots: Mapping[int, IPv4Address], 
     taken = "".join(
         f"set {_taken(slot)} {{ type ipv4_addr; flags dynamic,timeout; size {PATHS_MAX}; }}\n" for slot in slots
     )
-    uses = "".join(f"chain {_use(slot)} {{ {_note(slot, address)} }}\n" for slot, address in slots.items())
+    uses = "".join(f"chain {_use(slot)} {{\n{_note(slot, address)}\n}}\n" for slot, address in slots.items())
     free = "".join(f"ip daddr != @{_taken(slot)} goto {_use(slot)}\n" for slot in slots)
     turns = ", ".join(f"{at} : goto {_use(slot)}" for at, slot in enumerate(slots))
     table = f"""

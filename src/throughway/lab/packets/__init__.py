@@ -7,7 +7,7 @@ other file has the scenarios about one thing; a new one is a function that yield
 from typing import Final
 
 from throughway.lab.checked import CheckedScenario
-from throughway.lab.packets import address, errors, fragments, ipv6, names, path_mtu, routers
+from throughway.lab.packets import address, errors, fragments, ipv6, names, path_mtu, routers, two_addresses
 
 PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
     CheckedScenario(
@@ -77,6 +77,13 @@ PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
         checks=address.address_change,
         masquerade_fails=True,
         programs=address.PROGRAMS,
+    ),
+    CheckedScenario(
+        name="two-addresses",
+        shows="two outside addresses: each of two devices has its own to a peer, and equal names clash in nothing",
+        checks=two_addresses.two_addresses,
+        masquerade_fails=True,
+        programs=two_addresses.PROGRAMS,
     ),
 )
 """All of them, in the order in which they are listed after those with real peers."""
