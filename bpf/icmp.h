@@ -115,15 +115,12 @@ static __always_inline int is_disowned(const struct packet *p, const struct quot
 /* Find the flow that the quoted packet came by, and with it the slot of our address that it came to. A host has one
  * address for each peer, but only the daemon knows which.
  */
-static __noinline struct mapping *quoted_mapping(const struct packet *p, struct flow_key *key, __be32 host)
+static __always_inline struct mapping *quoted_mapping(const struct packet *p, struct flow_key *key, __be32 host)
 {
-	struct mapping *mapping;
-
 	for (__u32 slot = 0; slot < SLOTS_MAX && slot < p->config->slot_count; slot++) {
 		key->host = slot;
-		mapping = bpf_map_lookup_elem(&mappings, key);
-		if (mapping && is_owner(key, mapping, host))
-			return mapping;
+		if (is_owner(key, host))
+			return bpf_map_lookup_elem(&mappings, key);
 	}
 	return NULL;
 }

@@ -100,11 +100,19 @@ static __always_inline int discriminator_read(const struct packet *p, __u8 proto
 	return NAMED;
 }
 
-/* Whether the host gets the packets of this mapping, alone or with others. */
-static __always_inline int is_owner(const struct flow_key *key, const struct mapping *mapping, __be32 host)
+/* Whether the host gets the packets of this flow, alone or with others. Not static: the verifier then looks at it once,
+ * and not again in every round of a loop that calls it.
+ */
+__noinline int is_owner(const struct flow_key *key, __be32 host)
 {
+	struct mapping *mapping;
 	struct fan_out *list;
 
+	if (!key)
+		return 0;
+	mapping = bpf_map_lookup_elem(&mappings, key);
+	if (!mapping)
+		return 0;
 	if (!(mapping->flags & MAPPING_FAN_OUT))
 		return mapping->host == host;
 	list = bpf_map_lookup_elem(&fan_outs, key);

@@ -38,14 +38,13 @@ static __always_inline int deliver_to_all(struct packet *p, const struct flow_ke
 		const struct fan_out *list, int was_held)
 {
 	struct fan_out copy = *list; /* a verdict may change the list while we walk it */
-	__be32 ours = p->destination;
 	__be32 host = 0;
 	long failed;
 
 	mark_set(p, p->config->mark_carried);
 	for (__u32 i = 0; i < FAN_OUT_MAX && i < copy.count; i++) {
 		host = copy.hosts[i];
-		if (destination_replace(p, host ? host : ours))
+		if (destination_replace(p, host ? host : address_of(p->config, key->host)))
 			return drop(REASON_REWRITE_FAILED);
 		if (i + 1 >= copy.count || i + 1 == FAN_OUT_MAX)
 			break;

@@ -183,10 +183,12 @@ static __always_inline int packet_open(struct packet *p, struct __sk_buff *skb, 
 
 #define SLOT_NONE (~0u)
 
-/* The slot of an address of ours outside, or SLOT_NONE. Most gateways have one address, and nothing to look through. */
-static __always_inline __u32 slot_of(const struct config *config, __be32 address)
+/* The slot of an address of ours outside, or SLOT_NONE. Not static: the verifier then looks at it once, and knows nothing
+ * of what it returns. A 0 that it knew would have it go through all that follows once more.
+ */
+__noinline __u32 slot_of(const struct config *config, __be32 address)
 {
-	if (!address)
+	if (!config || !address)
 		return SLOT_NONE;
 	for (__u32 slot = 0; slot < SLOTS_MAX && slot < config->slot_count; slot++) {
 		if (address == config->addresses[slot])
@@ -203,7 +205,7 @@ static __always_inline __be32 address_of(const struct config *config, __u32 slot
 
 static __always_inline int is_our_address(const struct config *config, __be32 address)
 {
-	return slot_of(config, address) != SLOT_NONE;
+	return slot_of(config, address) < SLOTS_MAX;
 }
 
 /* Read `size` bytes of payload from this offset behind the IP header; not 0 if the packet ends before. */

@@ -61,8 +61,15 @@ class Nft:
 
     def list_table(self, family: str, name: str) -> dict[str, Any] | None:
         """Read one table, or None where it does not exist."""
+        return self._list_if_there(f"list table {family} {name}")
+
+    def list_map(self, family: str, table: str, name: str) -> dict[str, Any] | None:
+        """Read one map of a table with its elements, or None where it does not exist."""
+        return self._list_if_there(f"list map {family} {table} {name}")
+
+    def _list_if_there(self, command: str) -> dict[str, Any] | None:
         try:
-            return self._list(f"list table {family} {name}")
+            return self._list(command)
         except KernelRefused as refusal:
             if refusal.errno == errno.ENOENT:
                 return None

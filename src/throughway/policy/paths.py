@@ -22,11 +22,12 @@ from throughway.core.ids import Host, Peer
 from throughway.policy.own import FAMILY, TABLE
 from throughway.policy.timers import CARRIED_UDP_PORTS, PPTP_PORT
 
-REMEMBERED_S: Final = 24 * 3600
-"""How long the choice of a rule lasts: longer than clients keep a tunnel before they begin anew."""
+REMEMBERED_S: Final = 3600
+"""How long the choice of a rule lasts that the daemon does not confirm, because it is of PPTP or L2TP alone. Of such
+a tunnel only the first packet asks: the next one may go by another address and harm nobody."""
 
 PATHS_MAX: Final = 1 << 18
-"""Pairs of a host and a peer; as many as the tracker has relations. Above, it is masqueraded as ever."""
+"""Pairs of a host and a peer; as many as the tracker has relations. Above, all is masqueraded as ever."""
 
 PATH: Final = "path"
 _FIRST, _CHOOSE = "paths", "choose_path"

@@ -32,11 +32,13 @@ class Paths:
         self._outside: Final = outside
         self._slots: dict[int, IPv4Address] = {}
         """Those that are laid."""
+        self._primary: int | None = None
+        """The slot of the address that masquerade gives, if it may be chosen."""
         self._found: list[Chosen] = []
 
     def read(self) -> None:
         """Remember what an earlier run's table has, which is about to be replaced."""
-        listing = self._nft.list_table(FAMILY, TABLE)
+        listing = self._nft.list_map(FAMILY, TABLE, paths.PATH)
         tables = read_tables(listing) if listing else []
         self._found = paths.elements_of(entry for table in tables for entry in table.elements.get(paths.PATH, ()))
 
@@ -64,32 +66,44 @@ class Paths:
         if text:
             self._nft.apply(text)
         self._slots = wanted
+        self._primary = next((slot for slot, address in wanted.items() if address in addresses[:1]), None)
 
     def settle(self, host: Host, wanted: Path) -> Path:
-        """Note a path for a host, unless the rules noted another one before; return which."""
-        for _ in range(_TRIES if wanted.slot in self._slots else 0):
-            try:
-                self._nft.apply(paths.create(host, wanted.peer, wanted.slot, self._slots[wanted.slot]))
-            except KernelRefused as refused:
-                if refused.errno != errno.EEXIST:
-                    log.warning("path.not_kept", host=str(host), peer=str(wanted.peer), problem=str(refused))
-                    break
-            else:
-                break
-            if (path := self._noted(host, wanted)) is not None:
-                return path
-        return wanted
+        """Note a path for a host, unless the rules noted another one before; return which.
 
-    def _noted(self, host: Host, wanted: Path) -> Path | None:
-        """Read what the rules noted and make it stay. None where it has ended since."""
+        Where nothing can be noted, the kernel masquerades, and so the path is that of the primary address.
+        """
+        peer = wanted.peer
+        if wanted.slot not in self._slots:
+            return wanted
+        problem: KernelRefused | None = None
+        for _ in range(_TRIES):
+            try:
+                self._nft.apply(paths.create(host, peer, wanted.slot, self._slots[wanted.slot]))
+            except KernelRefused as refused:
+                problem = refused
+            else:
+                return wanted
+            if problem.errno != errno.EEXIST:
+                break
+            slot = self._noted(host, wanted)
+            if slot is not None:
+                return Path(peer, slot)
+        log.warning("path.not_kept", host=str(host), peer=str(peer), problem=str(problem))
+        return wanted if self._primary is None else Path(peer, self._primary)
+
+    def _noted(self, host: Host, wanted: Path) -> int | None:
+        """Read what the rules noted, and have it stay. None where it has ended since."""
         try:
             found = _ADDRESS.search(self._nft.ask(paths.read(host, wanted.peer)))
-            address = IPv4Address(found[1]) if found else None
-            slot = next((slot for slot, known in self._slots.items() if known == address), wanted.slot)
-            self._nft.apply(paths.confirm(host, wanted.peer, slot, self._slots[slot]))
         except KernelRefused:
             return None
-        return Path(wanted.peer, slot)
+        slot = next((slot for slot, known in self._slots.items() if found and str(known) == found[1]), wanted.slot)
+        try:
+            self._nft.apply(paths.confirm(host, wanted.peer, slot, self._slots[slot]))
+        except KernelRefused as refused:  # No room for one moment of both: it stays for as long as the rule said.
+            log.warning("path.not_kept", host=str(host), peer=str(wanted.peer), problem=str(refused))
+        return slot
 
     def forget(self, host: Host, path: Path, *, is_last: bool) -> None:
         """Forget a path. It is no error where it has ended by itself."""

@@ -40,7 +40,7 @@ def table_of_somebody_else(net: Network) -> Iterator[None]:
 
 def assert_refused(daemon: Daemon, *words: str) -> None:
     assert daemon.wait() == 1, daemon.said()
-    assert any(line.startswith("throughwayd: ") for line in daemon.said().splitlines())
+    assert any(line.startswith("throughwayd: ") for line in daemon.said().splitlines()), daemon.said()
     assert "Traceback" not in daemon.said()
     for word in words:
         assert word in daemon.said()
