@@ -14,24 +14,18 @@ from typing import Final
 
 from throughway.core.ids import ROUTER, Host, Path, Peer
 
-SLOTS_MAX: Final = 16
-"""Outside addresses at the most. Shared with bpf/keys.h."""
-
 Slots = tuple[IPv4Address | None, ...]
 """The addresses by slot; None where a slot is empty."""
 
 
-def fill(before: Slots, now: Sequence[IPv4Address]) -> Slots:
-    """Give each address a slot: its old one, else one that nobody has any more, else a new one.
-
-    What is above SLOTS_MAX gets none.
-    """
+def fill(before: Slots, now: Sequence[IPv4Address], slots_max: int) -> Slots:
+    """Give each address a slot: its old one, else one that nobody has any more, else a new one while there are any."""
     slots = [address if address in now else None for address in before]
     coming = [address for address in now if address not in slots]
     for slot, address in enumerate(slots):
         if address is None and coming:
             slots[slot] = coming.pop(0)
-    return tuple([*slots, *coming][:SLOTS_MAX])
+    return tuple([*slots, *coming][:slots_max])
 
 
 class Addresses:

@@ -139,17 +139,21 @@ async def _read(route: AsyncIPRoute, name: str) -> Link | None:
 def usable_addresses(messages: Iterable[Any]) -> tuple[IPv4Address, ...]:
     """Choose the primary address as the kernel does for a source address, and all others of global scope behind it.
 
-    The primary one is the first that is neither secondary nor host scope. An address that is deprecated is one that
-    nothing new shall be sent from. Expects rtnetlink address messages in the kernel's order. On
-    point-to-point links IFA_LOCAL is ours and IFA_ADDRESS the other end's.
+    The primary one is the first of global scope that is not secondary; where there is none, one of link scope does.
+    An address that is deprecated is one that nothing new shall be sent from. Expects rtnetlink address messages in the
+    kernel's order. On point-to-point links IFA_LOCAL is ours and IFA_ADDRESS the other end's.
     """
     primary: list[IPv4Address] = []
     others: list[IPv4Address] = []
+    of_link: list[IPv4Address] = []
     for message in messages:
         flags = message.get("flags") or 0
         address = IPv4Address(message.get("local") or message.get("address"))
-        if not primary and not flags & _IFA_F_SECONDARY and message["scope"] <= _SCOPE_LINK:
-            primary.append(address)
-        elif message["scope"] == _SCOPE_UNIVERSE and not flags & _IFA_F_DEPRECATED:
-            others.append(address)
-    return tuple(dict.fromkeys(primary + others)) if primary else ()
+        if message["scope"] == _SCOPE_UNIVERSE:
+            if not primary and not flags & _IFA_F_SECONDARY:
+                primary.append(address)
+            elif not flags & _IFA_F_DEPRECATED:
+                others.append(address)
+        elif message["scope"] <= _SCOPE_LINK and not flags & _IFA_F_SECONDARY:
+            of_link.append(address)
+    return tuple(dict.fromkeys(primary + others)) or tuple(of_link[:1])

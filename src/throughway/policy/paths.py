@@ -8,7 +8,7 @@ anything: where the map has nothing, the rules choose an address that no other h
     map path      host . peer : address
     set taken_N   the peers that some host speaks to from the address in slot N
 
-What the rules note ends after `REMEMBERED_S`; what the daemon confirms stays until it says otherwise. All else is
+What the rules note ends after `path_remembered_s`; what the daemon confirms stays until it says otherwise. All else is
 masqueraded as ever. This is text, and a transaction of its own: libnftables 1.0.6 cannot read maps that rules write
 from JSON. The chain is in front of that of masquerade, and only there while there is something to choose.
 """
@@ -19,15 +19,9 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from throughway.core.ids import Host, Peer
+from throughway.core.limits import Limits
 from throughway.policy.own import FAMILY, TABLE
 from throughway.policy.timers import CARRIED_UDP_PORTS, PPTP_PORT
-
-REMEMBERED_S: Final = 3600
-"""How long the choice of a rule lasts that the daemon does not confirm, because it is of PPTP or L2TP alone. Of such
-a tunnel only the first packet asks: the next one may go by another address and harm nobody."""
-
-PATHS_MAX: Final = 1 << 18
-"""Pairs of a host and a peer; as many as the tracker has relations. Above, all is masqueraded as ever."""
 
 PATH: Final = "path"
 _FIRST, _CHOOSE = "paths", "choose_path"
@@ -43,21 +37,31 @@ class Chosen:
     is_confirmed: bool
 
 
-def lay(insides: Sequence[str], outside: str, slots: Mapping[int, IPv4Address], chosen: Iterable[Chosen]) -> str:
-    """Write the transaction that begins to choose among these addresses, by slot, best first."""
+def lay(
+    insides: Sequence[str],
+    outside: str,
+    slots: Mapping[int, IPv4Address],
+    chosen: Iterable[Chosen],
+    limits: Limits,
+) -> str:
+    """Write the transaction that begins to choose among these addresses, by slot, best first.
+
+    The map has room for as many pairs as the tracker has relations; above, all is masqueraded as ever.
+    """
     kept = [one for one in chosen if one.address in slots.values()]
     names = ", ".join(f'"{name}"' for name in sorted(insides))
     match = f'iifname {{ {names} }} oifname "{outside}" meta nfproto ipv4'
     ports = ", ".join(str(port) for port in CARRIED_UDP_PORTS)
     taken = "".join(
-        f"set {_taken(slot)} {{ type ipv4_addr; flags dynamic,timeout; size {PATHS_MAX}; }}\n" for slot in slots
+        f"set {_taken(slot)} {{ type ipv4_addr; flags dynamic,timeout; size {limits.relations_max}; }}\n"
+        for slot in slots
     )
-    uses = "".join(f"chain {_use(slot)} {{\n{_note(slot, address)}\n}}\n" for slot, address in slots.items())
+    uses = "".join(f"chain {_use(slot)} {{\n{_note(slot, address, limits)}\n}}\n" for slot, address in slots.items())
     free = "".join(f"ip daddr != @{_taken(slot)} goto {_use(slot)}\n" for slot in slots)
     turns = ", ".join(f"{at} : goto {_use(slot)}" for at, slot in enumerate(slots))
     table = f"""
 table {FAMILY} {TABLE} {{
-map {PATH} {{ type ipv4_addr . ipv4_addr : ipv4_addr; flags dynamic,timeout; size {PATHS_MAX}; }}
+map {PATH} {{ type ipv4_addr . ipv4_addr : ipv4_addr; flags dynamic,timeout; size {limits.relations_max}; }}
 {taken}{uses}chain {_CHOOSE} {{
 snat ip to ip saddr . ip daddr map @{PATH} comment "as before"
 {free}numgen inc mod {len(slots)} vmap {{ {turns} }} comment "all are taken"
@@ -69,7 +73,7 @@ type nat hook postrouting priority srcnat - 1; policy accept;
 }}
 }}
 """
-    return table + _elements(kept, {address: slot for slot, address in slots.items()})
+    return table + _elements(kept, {address: slot for slot, address in slots.items()}, limits)
 
 
 def take_away(slots: Iterable[int]) -> str:
@@ -118,27 +122,29 @@ def elements_of(entries: Iterable[Any]) -> list[Chosen]:
     return found
 
 
-def _note(slot: int, address: IPv4Address) -> str:
-    peer, pair = f"{{ ip daddr timeout {REMEMBERED_S}s }}", f"ip saddr . ip daddr timeout {REMEMBERED_S}s"
+def _note(slot: int, address: IPv4Address, limits: Limits) -> str:
+    lasting = _lasting(limits.path_remembered_s)
+    peer, pair = f"{{ ip daddr{lasting} }}", f"ip saddr . ip daddr{lasting}"
     return f"update @{_taken(slot)} {peer} update @{PATH} {{ {pair} : {address} }} snat ip to {address}"
 
 
-def _elements(chosen: Sequence[Chosen], slot_of: Mapping[IPv4Address, int]) -> str:
+def _elements(chosen: Sequence[Chosen], slot_of: Mapping[IPv4Address, int], limits: Limits) -> str:
     """Write elements, those of which the peer is confirmed for one host and not for another one once."""
     taken = {(one.address, one.peer): one.is_confirmed for one in sorted(chosen, key=lambda one: one.is_confirmed)}
+    lasting = {True: "", False: _lasting(limits.path_remembered_s)}
     lines = [
-        f"add element {FAMILY} {TABLE} {PATH} {{ {one.host} . {one.peer}{_lasting(one.is_confirmed)} : {one.address} }}"
+        f"add element {FAMILY} {TABLE} {PATH} {{ {one.host} . {one.peer}{lasting[one.is_confirmed]} : {one.address} }}"
         for one in chosen
     ]
     lines += [
-        f"add element {FAMILY} {TABLE} {_taken(slot_of[address])} {{ {peer}{_lasting(is_confirmed)} }}"
+        f"add element {FAMILY} {TABLE} {_taken(slot_of[address])} {{ {peer}{lasting[is_confirmed]} }}"
         for (address, peer), is_confirmed in taken.items()
     ]
     return "\n".join(lines) + "\n"
 
 
-def _lasting(is_confirmed: bool) -> str:
-    return "" if is_confirmed else f" timeout {REMEMBERED_S}s"
+def _lasting(time_s: int) -> str:
+    return f" timeout {time_s}s"
 
 
 def _take(slot: int, peer: Peer) -> str:

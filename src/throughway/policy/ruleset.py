@@ -11,6 +11,8 @@ What each base chain is for, in the order in which a forwarded packet meets them
     forward      -10 mark_carried    the CARRIED bit on what passthrough carries, so that somebody
                                      else's policy-drop table needs one rule for all of it.
     forward        0 guard           the filter between outside and inside (policy/guard.py).
+    postrouting   99 paths           which outside address IKE, NAT-T, L2TP and PPTP get, where there is more
+                                     than one to choose (policy/paths.py, a transaction of its own).
     postrouting  100 translate       masquerade, and hairpin (policy/translate.py).
     postrouting  110 leaving         holds back what no NAT has translated.
 

@@ -47,15 +47,16 @@ class Gateway:
         outside: Link,
         insides: tuple[Link, ...],
         marks: Marks,
+        limits: Limits,
     ) -> None:
         self.plane: Final = plane
         self.keep = plane.adoption.outcome is Outcome.ADOPTED
         """Whether the end leaves rules, programs and mappings at work. A start that fails leaves what it found."""
         self._options: Final = options
         self._nft: Final = nft
-        self._paths: Final = Paths(nft, options.inside, options.outside)
+        self._paths: Final = Paths(nft, options.inside, options.outside, limits)
         before = tuple(address for address in plane.outside_addresses if address)
-        self._places: Final = Places(plane, outside, insides, options.outside_addresses)
+        self._places: Final = Places(plane, outside, insides, options.outside_addresses, limits.outside_addresses_max)
         self.addresses: Final = self._addresses_now(before or self.outside_addresses)
         """The addresses at the start, and what they were in an earlier run that goes on."""
         self._is_laid = False
@@ -79,7 +80,7 @@ class Gateway:
             nft = undo.enter_context(Nft())
             settings = BpfSettings(outside=outside.interface, limits=limits, attach=options.attach)
             plane = BpfDataPlane.open(settings)
-            gateway = cls(options, plane, nft, outside, insides, settings.marks)
+            gateway = cls(options, plane, nft, outside, insides, settings.marks, limits)
             undo.callback(gateway._close)
             yield gateway
 

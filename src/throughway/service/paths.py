@@ -11,6 +11,7 @@ import structlog
 from throughway.core.addresses import Slots
 from throughway.core.errors import KernelRefused
 from throughway.core.ids import Host, Path
+from throughway.core.limits import Limits
 from throughway.dataplane.nft import Nft
 from throughway.policy import paths
 from throughway.policy.own import FAMILY, TABLE
@@ -26,10 +27,11 @@ _ADDRESS: Final = re.compile(r" : (\d+\.\d+\.\d+\.\d+) ")
 class Paths:
     """The map of paths in our table. While there is nothing to choose, it is not there and all of this does nothing."""
 
-    def __init__(self, nft: Nft, insides: Sequence[str], outside: str) -> None:
+    def __init__(self, nft: Nft, insides: Sequence[str], outside: str, limits: Limits) -> None:
         self._nft: Final = nft
         self._insides: Final = tuple(insides)
         self._outside: Final = outside
+        self._limits: Final = limits
         self._slots: dict[int, IPv4Address] = {}
         """Those that are laid."""
         self._primary: int | None = None
@@ -62,7 +64,7 @@ class Paths:
             known = {(host, path.peer): wanted[path.slot] for host, path in chosen if path.slot in wanted}
             others = [one for one in found if (one.host, one.peer) not in known]
             confirmed = [Chosen(host, peer, address, True) for (host, peer), address in known.items()]
-            text += paths.lay(self._insides, self._outside, wanted, [*confirmed, *others])
+            text += paths.lay(self._insides, self._outside, wanted, [*confirmed, *others], self._limits)
         if text:
             self._nft.apply(text)
         self._slots = wanted

@@ -22,7 +22,12 @@ class Places:
     """
 
     def __init__(
-        self, plane: BpfDataPlane, outside: Link, insides: Sequence[Link], chosen: Sequence[IPv4Address] = ()
+        self,
+        plane: BpfDataPlane,
+        outside: Link,
+        insides: Sequence[Link],
+        chosen: Sequence[IPv4Address],
+        addresses_max: int,
     ) -> None:
         """Begin with the slots of an earlier run. Of all addresses hosts are given the `chosen` ones, where any are."""
         self._plane: Final = plane
@@ -33,6 +38,7 @@ class Places:
         """The outside interface first."""
         self._problem = ""
         self._chosen: Final = tuple(chosen)
+        self._addresses_max: Final = addresses_max
         self.slots: Slots = plane.outside_addresses
         """The addresses by slot, or those that there were when there was one."""
         self._give_slots()
@@ -56,7 +62,7 @@ class Places:
     def _give_slots(self) -> None:
         """Keep slots as they are while there is no address: the same ones may come back."""
         if self.outside_addresses:
-            self.slots = fill(self.slots, self.outside_addresses)
+            self.slots = fill(self.slots, self.outside_addresses, self._addresses_max)
 
     def _set_addresses(self) -> None:
         self._give_slots()

@@ -188,12 +188,14 @@ class Ends:
     def close(self) -> None:
         self._stack.close()
 
-    def exchange(self, host: Host, initiator_spi: int, exchange: int, message_id: int) -> None:
+    def exchange(
+        self, host: Host, initiator_spi: int, exchange: int, message_id: int, outside: IPv4Address = OUTSIDE
+    ) -> None:
         """Have a host and the peer exchange a request and its answer, through the router."""
         asking, answering = self.ike[host].socket, self.ike[PEER].socket
         asking.sendto(ike_message(initiator_spi, exchange, message_id), (str(PEER), IKE_PORT))
         received, source = answering.recvfrom(4096)
-        assert source[0] == str(OUTSIDE), "IKE leaves with the outside address"
+        assert source[0] == str(outside), "IKE leaves with the outside address"
         assert received == ike_message(initiator_spi, exchange, message_id)
         answer = ike_message(initiator_spi, exchange, message_id, is_answer=True)
         answering.sendto(answer, source)

@@ -33,6 +33,16 @@ def test_an_interface_is_found_with_its_header_size_and_primary_address(row: Row
     assert (tun0.interface.link_header_size, tun0.is_up, str(tun0.address)) == (0, False, "10.9.0.1")
 
 
+def test_all_addresses_that_may_be_sent_from_are_found_the_primary_one_first(row: Row) -> None:
+    row.run("router", "ip addr add 203.0.113.77/24 dev wan0 && ip addr add 198.51.100.7/32 dev wan0")
+    row.run("router", "ip addr add 203.0.113.78/24 dev wan0 preferred_lft 0")
+    row.run("router", "ip addr add 169.254.3.4/16 scope link dev wan0 && ip addr add 127.3.4.5/8 scope host dev wan0")
+    with entered(row.name("router")):
+        wan0 = asyncio.run(links.look_up("wan0"))
+    assert [str(wan0.address)] == ["203.0.113.1"]
+    assert set(map(str, wan0.addresses)) == {"203.0.113.1", "203.0.113.77", "198.51.100.7"}
+
+
 def test_an_unknown_interface_is_rejected_with_those_that_exist(row: Row) -> None:
     with entered(row.name("router")), pytest.raises(SettingsRejected, match=r"eth7 does not exist.*lan0.*wan0"):
         asyncio.run(links.look_up("eth7"))
