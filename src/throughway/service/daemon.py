@@ -244,7 +244,10 @@ class Daemon:
 
     def _on_addresses(self, change: OutsideAddressesChanged) -> None:
         self._handle(change, time.monotonic())
-        self._gateway.lay_paths(self._tracker.addresses.chosen())
+        try:
+            self._gateway.lay_paths(self._tracker.addresses.chosen())
+        except KernelRefused as problem:
+            log.warning("paths.not_laid", problem=str(problem))
 
     def _tell_started(self) -> None:
         addresses = self._gateway.outside_addresses

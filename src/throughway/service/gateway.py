@@ -85,6 +85,9 @@ class Gateway:
             yield gateway
 
     def _addresses_now(self, before: tuple[IPv4Address, ...]) -> OutsideAddressesChanged:
+        here, named = self.outside_addresses, self._options.outside_addresses
+        if here and named and not set(here) & set(named):
+            log.warning("outside.none-of-named", wanted=", ".join(map(str, named)))
         return OutsideAddressesChanged(before, self.outside_addresses, self._places.usable)
 
     def carry(self, chosen: Iterable[tuple[Host, Path]]) -> None:

@@ -55,8 +55,12 @@ class Places:
 
     @property
     def usable(self) -> tuple[int, ...]:
-        """The slots of the addresses that hosts may be given, the primary one first; none while there is no address."""
-        wanted = [address for address in self.outside_addresses if not self._chosen or address in self._chosen]
+        """The slots of the addresses that hosts may be given, the primary one first; none while there is no address.
+
+        While none of the chosen addresses is there, it is the primary one, as masquerade has it.
+        """
+        here = self.outside_addresses
+        wanted = [address for address in here if not self._chosen or address in self._chosen] or here[:1]
         return tuple(self.slots.index(address) for address in wanted if address in self.slots)
 
     def _give_slots(self) -> None:

@@ -60,6 +60,17 @@ def test_only_the_named_address_is_given(daemon: Daemon, two: Network, ends: End
     ends.exchange(BOB, 0xB1, 34, 0, SECOND)
 
 
+def test_named_address_that_is_missing_is_told_and_taken_when_it_comes(
+    daemon: Daemon, net: Network, ends: Ends
+) -> None:
+    daemon.up(*BOTH, "--outside-address", str(SECOND))
+    assert f"wanted={SECOND}" in daemon.lines("outside.none-of-named")[0]
+    tunnel(ends, ALICE, 0xA1, OUTSIDE)
+    batch(net.router, f"address add {SECOND}/24 dev out0")
+    wait_for("followed", lambda: len(daemon.status().outside_addresses) == 2)
+    ends.exchange(BOB, 0xB1, 34, 0, SECOND)
+
+
 def test_address_that_comes_later_is_given_from_then_on(daemon: Daemon, net: Network, ends: Ends) -> None:
     daemon.up()
     tunnel(ends, ALICE, 0xA1, OUTSIDE)
