@@ -17,6 +17,8 @@ from throughway.core.limits import Limits
 class _Relation:
     last_seen_at: float
     holders: set[str] = field(default_factory=set)
+    lasting: set[str] = field(default_factory=set)
+    """Holders for which it must not make room."""
 
 
 class Bounds:
@@ -35,8 +37,11 @@ class Bounds:
         """Whether nobody exchanges anything with anybody."""
         return not self._relations
 
-    def meet(self, host: Host, peer: Peer, holder: str, now: float) -> bool:
-        """Hold the relation of a host and a peer. Return False where there are too many already."""
+    def meet(self, host: Host, peer: Peer, holder: str, now: float, *, is_lasting: bool = False) -> bool:
+        """Hold the relation of a host and a peer. Return False where there are too many already.
+
+        `is_lasting`: until this holder lets go the relation makes no room for another one of the host.
+        """
         relation = self._of_host.get(host, {}).get(peer)
         if relation is None:
             if self._relations >= self.limits.relations_max:
@@ -47,6 +52,8 @@ class Bounds:
             self._hosts_of[peer] = self._hosts_of.get(peer, 0) + 1
             self._relations += 1
         relation.holders.add(holder)
+        if is_lasting:
+            relation.lasting.add(holder)
         relation.last_seen_at = max(relation.last_seen_at, now)
         return True
 
@@ -62,6 +69,7 @@ class Bounds:
         if relation is None:
             return
         relation.holders.discard(holder)
+        relation.lasting.discard(holder)
         if relation.holders:
             return
         del peers[peer]
@@ -77,7 +85,8 @@ class Bounds:
         peers = self._of_host.get(host, {})
         if peer in peers or len(peers) < self.limits.peers_per_host_max:
             return None
-        return min(peers, key=lambda known: peers[known].last_seen_at)
+        yielding = (known for known, relation in peers.items() if not relation.lasting)
+        return min(yielding, key=lambda known: peers[known].last_seen_at, default=None)
 
     def has_room(self, commands: Iterable[Command] = (), wanted: int = 1) -> bool:
         """Whether there is room for so many more mappings, with what the commands make room for."""

@@ -29,11 +29,13 @@ from throughway.core.events import (
     OutsideAddressChanged,
     PortlessFromInside,
     PortlessUnclaimed,
+    RouterSaAdded,
+    RouterSaDeleted,
     TimerExpired,
 )
 from throughway.core.exact import ExactPart
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
 from throughway.core.l2tpv3 import L2tpPart
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
@@ -84,6 +86,8 @@ class Tracker:
             PortlessUnclaimed: self._on_portless_unclaimed,
             L2tpControlSeen: self._l2tpv3.on_control_seen,
             AhFromInside: self._on_ah_from_inside,
+            RouterSaAdded: self._esp.on_router_sa_added,
+            RouterSaDeleted: self._esp.on_router_sa_deleted,
             CountersRead: self._on_counters_read,
             MappingsAdopted: self._on_mappings_adopted,
             OutsideAddressChanged: self._on_outside_address_changed,
@@ -95,6 +99,8 @@ class Tracker:
         commands: list[Command] = []
         if isinstance(event, EspFromInside | IkeMessageSeen | PortlessFromInside | L2tpControlSeen):
             commands += self._counted(self._make_room_for(event.host, event.peer, now))
+        if isinstance(event, RouterSaAdded):
+            commands += self._counted(self._make_room_for(ROUTER, event.peer, now))
         commands += self._counted(self._on[type(event)](event, now))
         if self._sweep_at is None and not (self._bounds.is_empty and self._refusals.is_empty):
             self._sweep_at = now + self._limits.sweep_every_s

@@ -30,6 +30,7 @@ from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
 from throughway.service.gateway import AddressChange, Gateway
 from throughway.service.options import Options
+from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.telling import Teller
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class Daemon:
         self._tracker: Final = Tracker(self._limits)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
+        self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
         self._has_failed = False
@@ -74,6 +76,7 @@ class Daemon:
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
                 self._adopt()
+                self._own_tunnels.begin(gateway.outside_address)
                 gateway.carry()
                 self._tell_started()
                 await self._serve(control)
@@ -88,6 +91,7 @@ class Daemon:
                     running = [
                         tasks.create_task(control.serve(), name="control"),
                         tasks.create_task(self._gateway.follow(self._on_address), name="interfaces"),
+                        tasks.create_task(self._own_tunnels.follow(), name="own tunnels"),
                         tasks.create_task(self._read_counters(), name="counters"),
                     ]
                     await self._stopping.wait()
@@ -219,6 +223,7 @@ class Daemon:
 
     def _on_address(self, change: AddressChange) -> None:
         self._handle(OutsideAddressChanged(change.old, change.new), time.monotonic())
+        self._own_tunnels.on_address(change.new)
 
     def _tell_started(self) -> None:
         address = self._gateway.outside_address
