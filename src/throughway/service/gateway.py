@@ -58,7 +58,8 @@ class Gateway:
         """Whether the end leaves rules, programs and mappings at work. A start that fails leaves what it found."""
         self._options: Final = options
         self._nft: Final = nft
-        self._places: Final = Places(plane, outside, insides)
+        self._outside_index: Final = outside.interface.index
+        self._places: Final = Places(plane, outside, insides, self._note_attached)
         self._is_laid = False
         self._settings: Final = NotedSettings(options.restore_file)
         self._marks: Final = marks
@@ -95,6 +96,7 @@ class Gateway:
             outside=self._options.outside,
             marks=self._marks,
             ipv6_ipsec=self._options.ipv6_ipsec,
+            attached=self._outside_index if self._places.are_attached else None,
         )
         for transaction in ruleset.transactions(settings):
             self._nft.apply(transaction)
@@ -103,6 +105,10 @@ class Gateway:
             log.info("settings.enabled", names=",".join(enabled))
         self._places.attach()
         self.findings = self._look_for_findings()
+
+    def _note_attached(self, outside: int | None) -> None:
+        """Let out what only the programs translate, from the interface that has them."""
+        self._nft.apply(ruleset.attached(outside).to_json())
 
     def _close(self) -> None:
         """Undo `carry` in the opposite order, or leave it all at work. What fails does not keep the rest from it."""

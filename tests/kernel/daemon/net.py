@@ -67,9 +67,10 @@ def make_inside(net: Network, name: str) -> None:
     batch(namespace, f"address add {address}/24 dev eth0", "link set eth0 up", f"route add default via 10.20.{third}.1")
 
 
-def make_outside(net: Network, address: IPv4Address | None = OUTSIDE) -> None:
-    """Make the outside interface with the peer behind it, or make it anew."""
-    batch(net.router, f"link add out0 type veth peer name eth0 netns {net.peer}", "link set out0 up")
+def make_outside(net: Network, address: IPv4Address | None = OUTSIDE, index: int | None = None) -> None:
+    """Make the outside interface with the peer behind it, or make it anew, with an index if that matters."""
+    wanted = f"index {index}" if index else ""
+    batch(net.router, f"link add out0 {wanted} type veth peer name eth0 netns {net.peer}", "link set out0 up")
     if address:
         batch(net.router, f"address add {address}/24 dev out0")
     batch(net.peer, f"address add {PEER}/24 dev eth0", f"address add {STRANGER}/24 dev eth0", "link set eth0 up")

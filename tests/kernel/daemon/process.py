@@ -1,9 +1,11 @@
 """The daemon as a process of its own, and what it says."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +83,16 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(number)
         return self.wait()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have it see nothing for as long as the block takes, as on a machine that is busy elsewhere."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it so that it can undo nothing. It does not harm when it has ended."""
