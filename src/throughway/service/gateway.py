@@ -13,7 +13,6 @@ import structlog
 from throughway.core.errors import KernelRefused, SettingsRejected
 from throughway.core.findings import Finding
 from throughway.core.limits import Limits
-from throughway.core.marks import Marks
 from throughway.dataplane import conntrack, ctflush, links
 from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
@@ -51,7 +50,7 @@ class Gateway:
         nft: Nft,
         outside: Link,
         insides: tuple[Link, ...],
-        marks: Marks,
+        settings: BpfSettings,
     ) -> None:
         self.plane: Final = plane
         self.keep = plane.adoption.outcome is Outcome.ADOPTED
@@ -62,7 +61,8 @@ class Gateway:
         self._places: Final = Places(plane, outside, insides, self._note_attached)
         self._is_laid = False
         self._settings: Final = NotedSettings(options.restore_file)
-        self._marks: Final = marks
+        self._marks: Final = settings.marks
+        self._limits: Final = settings.limits
         self._watch: Final = Watch()
         self.findings: tuple[Finding, ...] = ()
 
@@ -81,7 +81,7 @@ class Gateway:
             nft = undo.enter_context(Nft())
             settings = BpfSettings(outside=outside.interface, limits=limits, attach=options.attach)
             plane = BpfDataPlane.open(settings)
-            gateway = cls(options, plane, nft, outside, insides, settings.marks)
+            gateway = cls(options, plane, nft, outside, insides, settings)
             undo.callback(gateway._close)
             yield gateway
 
@@ -98,7 +98,7 @@ class Gateway:
             ipv6_ipsec=self._options.ipv6_ipsec,
             attached=self._outside_index if self._places.are_attached else None,
         )
-        for transaction in ruleset.transactions(settings):
+        for transaction in ruleset.transactions(settings, self._limits):
             self._nft.apply(transaction)
             self._is_laid = True
         if enabled := self._settings.enable():
