@@ -118,7 +118,7 @@ class BpfDataPlane:
         try:
             loaded, adoption = adopt.load(folder, settings.limits, settings.program)
         except BaseException:
-            folder.close()
+            folder.abandon()
             raise
         return cls(settings, folder, loaded, adoption)
 

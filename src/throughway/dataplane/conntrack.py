@@ -45,7 +45,7 @@ INTERESTS: Final = (
 FLOWS_PER_INTEREST_MAX: Final = 4096
 
 _HEAD: Final = struct.Struct("=2xH22xH2xHB3x10xH2s")
-"""The kind of the first attribute; of the protocol's part; of its number, and the number; and of the port, and the port.
+"""The kind of the first attribute; of the protocol's part; of its number, with the number; of the port, with the port.
 
     0  tuple >  4  addresses >  8 source  16 destination
                24  protocol  > 28 number  36 source port  44 destination port
