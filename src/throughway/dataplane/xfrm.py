@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import IntEnum
 from errno import ENOBUFS, EPROTONOSUPPORT, ETIMEDOUT
@@ -20,7 +20,7 @@ from typing import Final
 
 from throughway.core.errors import KernelRefused
 from throughway.core.ids import IpProtocol, Spi
-from throughway.dataplane.ctnetlink import attributes
+from throughway.dataplane.ctnetlink import attributes, messages
 
 ANSWER_TIMEOUT_S: Final = 5.0
 """How long the kernel may take for the next part of an answer."""
@@ -134,7 +134,7 @@ def _dump(kernel: socket.socket) -> _Table:
             datagram = kernel.recv(_RECEIVE_SIZE)
         except TimeoutError as error:
             raise _refusal(ETIMEDOUT) from error
-        for kind, content in _messages(datagram):
+        for kind, content in messages(datagram):
             if kind == _Message.DONE:
                 return table
             if kind == _Message.ERROR:
@@ -154,7 +154,7 @@ async def _next(events: socket.socket) -> bytes:
 
 def _apply(table: _Table, datagram: bytes) -> bool:
     """Follow what happened. Return False where the events do not tell it, and all must be read again."""
-    for kind, content in _messages(datagram):
+    for kind, content in messages(datagram):
         match kind:
             case _Message.NEW | _Message.UPDATE:
                 _note(table, content)
@@ -168,16 +168,6 @@ def _apply(table: _Table, datagram: bytes) -> bool:
             case _Message.FLUSH | _Message.MIGRATE:
                 return False
     return bool(datagram)
-
-
-def _messages(datagram: bytes) -> Iterator[tuple[int, memoryview]]:
-    rest = memoryview(datagram)
-    while len(rest) >= _HEADER.size:
-        size, kind, *_ = _HEADER.unpack_from(rest)
-        if size < _HEADER.size:
-            return
-        yield kind, rest[_HEADER.size : size]
-        rest = rest[(size + 3) & ~3 :]
 
 
 def _name(destination: bytes, spi: bytes, family: int, protocol: int) -> _Name | None:

@@ -91,6 +91,7 @@ class Daemon:
                     running = [
                         tasks.create_task(control.serve(), name="control"),
                         tasks.create_task(self._gateway.follow(self._on_address), name="interfaces"),
+                        tasks.create_task(self._gateway.flush_untranslated(), name="flows from before"),
                         tasks.create_task(self._own_tunnels.follow(), name="own tunnels"),
                         tasks.create_task(self._read_counters(), name="counters"),
                     ]

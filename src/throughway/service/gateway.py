@@ -164,6 +164,17 @@ class Gateway:
         async with asyncio.TaskGroup() as flushes:
             await Following((self._options.outside, *self._options.inside), act).run()
 
+    async def flush_untranslated(self) -> None:
+        """Have flows from before our rules begin anew, which would else be held back for as long as they go on."""
+        insides, outside = self._places.insides, self._outside_index
+        try:
+            count = await asyncio.to_thread(ctflush.flush_untranslated, insides, outside)
+        except (KernelRefused, OSError) as problem:
+            log.warning("untranslated.not_flushed", problem=str(problem))
+        else:
+            if count:
+                log.info("untranslated.flushed", count=count)
+
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""
         flows = await asyncio.to_thread(lambda: list(conntrack.tracked_flows(_INTERESTS)))

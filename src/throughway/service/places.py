@@ -39,6 +39,11 @@ class Places:
         return tuple(interface.name for interface in self._wanted())
 
     @property
+    def insides(self) -> frozenset[int]:
+        """The indexes of the inside interfaces that are there."""
+        return frozenset(link.interface.index for link in self._insides.values())
+
+    @property
     def outside_address(self) -> IPv4Address | None:
         """The address that is translated to, or None while there is none."""
         return self._outside.address if self._outside else None

@@ -10,7 +10,11 @@ from tests.kernel.daemon.conftest import MakeDaemon
 from tests.kernel.daemon.net import (
     ALICE,
     BOB,
+    IKE_PORT,
+    OUTSIDE,
+    PEER,
     Ends,
+    batch,
     network,
     nft,
     pins,
@@ -148,3 +152,17 @@ def test_daemon_is_told_to_stop_while_it_starts(daemon: Daemon, net: Network, ru
     wait_for("it holds its name", (run_folder / "default.sock").exists)
     assert daemon.terminate() == 0
     assert_nothing_left(net, run_folder)
+
+
+def test_flow_from_before_the_start_is_translated_from_then_on(daemon: Daemon, net: Network, ends: Ends) -> None:
+    """It went out as it was, on a router without NAT, and must not be held back for as long as it goes on."""
+    nft(net, "table inet before { chain c { type filter hook forward priority 0; ct state new accept; }; }")
+    with inside(net.router):
+        setting(IP_FORWARD).write_text("1")
+    batch(net.peer, f"route add {ALICE} via {OUTSIDE}")
+    asking, answering = ends.ike[ALICE].socket, ends.ike[PEER].socket
+    asking.sendto(b"before", (str(PEER), IKE_PORT))
+    assert answering.recvfrom(100)[1][0] == str(ALICE)
+    daemon.up()
+    wait_for("it is forgotten", lambda: bool(daemon.lines("untranslated.flushed")))
+    ends.begin(ALICE, 0xA1)
