@@ -6,7 +6,6 @@ bob   10.20.2.2 --- in1 10.20.2.1 +--------+
 """
 
 import contextlib
-import ctypes
 import itertools
 import os
 import socket
@@ -17,8 +16,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from tests.kernel.bpf_plane.net import End, Network, inside, run
+from tests.kernel.bpf_plane.watch import tcx_programs
 from throughway.core.ids import Host, Peer
-from throughway.dataplane.libbpf import TCX_EGRESS, TCX_INGRESS
 from throughway.dataplane.sysctls import NEEDED
 
 LIMIT_S = 10.0
@@ -140,15 +139,7 @@ def remove_pins(net: Network) -> None:
 
 def programs(net: Network) -> int:
     """Count the tcx programs and the clsact qdiscs on the router's interfaces, as the kernel tells anybody."""
-    library = ctypes.CDLL("libbpf.so.1")
-    total = run("tc", "-n", net.router, "qdisc", "show").count("clsact")
-    with inside(net.router):
-        for ifindex, _ in socket.if_nameindex():
-            for attach_type in (TCX_INGRESS, TCX_EGRESS):
-                count = ctypes.c_uint32(0)
-                library.bpf_prog_query(ifindex, attach_type, 0, None, None, ctypes.byref(count))
-                total += count.value
-    return total
+    return run("tc", "-n", net.router, "qdisc", "show").count("clsact") + tcx_programs(net)
 
 
 def ike_message(initiator_spi: int, exchange: int, message_id: int, *, is_answer: bool = False) -> bytes:
