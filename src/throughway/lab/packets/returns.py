@@ -57,7 +57,9 @@ def outside_returns(bed: Testbed, kind: GatewayKind, progress: Progress) -> Iter
             yield from go_on(scene, how)
         progress.step("removing the outside interface, and making it as a TUN")
         routers.replace_uplink(bed)
-        yield from go_on(scene, TUN)
+        with routers.wire(bed) as outside:
+            yield from go_on(scene, TUN)
+            yield routers.no_inside_address(outside)
 
 
 def lay_wire(bed: Testbed) -> None:
