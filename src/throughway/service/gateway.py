@@ -112,6 +112,9 @@ class Gateway:
 
     def _close(self) -> None:
         """Undo `carry` in the opposite order, or leave it all at work. What fails does not keep the rest from it."""
+        if self._is_laid and not self.keep:
+            with _undoing("rules"):
+                self._note_attached(None)
         with _undoing("programs"):
             self.plane.close(keep=self.keep)
         if self.keep:
