@@ -22,6 +22,7 @@ BY_PLAIN_MASQUERADE = {
     "ipv6": "ESP that nobody asked for passes",
     "ipv6-closed": "ESP of the device passes",
     "tun-outside": "ESP of 10.77.0.12 passes to the peer",
+    "outside-returns": "both tunnels go on through it with another index",
     "router-own-vpn": "ESP of 10.77.0.12 passes to the peer",
     "address-change": "vpnc2 recovers from another outside address",
     "two-addresses": "GRE with one key: 10.77.0.14 passes by its address",

@@ -46,7 +46,8 @@ class Binding:
 
     `candidates` are all hosts that may own it, best last; the verdict follows from them.
     `is_credited` says that the candidates were chosen by their credits: only then may credits rule
-    them out again, and only then is one used up. `disowned_by` said that it is not theirs.
+    them out again, and only then is one used up. `disowned_by` said that it is not theirs. `is_router_sa`:
+    the router's kernel says that it is the router's, which nothing shakes and no silence ends.
     """
 
     spi: Spi
@@ -56,6 +57,7 @@ class Binding:
     verdict: Verdict
     is_credited: bool
     disowned_by: frozenset[Host] = frozenset()
+    is_router_sa: bool = False
 
 
 @dataclass(slots=True)
@@ -148,6 +150,10 @@ class HostAtPeer:
     def disown(self) -> None:
         """Take back one count of `own`."""
         self.owned = max(0, self.owned - 1)
+
+    def use_up_credit(self) -> None:
+        """Take back one credit for an inbound SPI, because that one will not come again."""
+        self.credits_in = max(self.owned, self.credits_in - 1)
 
 
 def _remember(table: dict[_K, _V], key: _K, value: _V) -> None:

@@ -20,6 +20,8 @@ class _Relation:
     last_seen_at: float
     holders: set[tuple[str, int]] = field(default_factory=set)
     """Parts of the tracker, and the slots on which they know something."""
+    lasting: set[tuple[str, int]] = field(default_factory=set)
+    """Holders for which it must not make room."""
 
 
 class Bounds:
@@ -48,8 +50,11 @@ class Bounds:
         """Say by which paths a flow may go."""
         return [key.path] if key.direction is Direction.TO_INSIDE else self.addresses.paths(key.host, key.peer)
 
-    def meet(self, host: Host, path: Path, holder: str, now: float) -> bool:
-        """Hold the relation of a host and a peer. Return False where there are too many already."""
+    def meet(self, host: Host, path: Path, holder: str, now: float, *, is_lasting: bool = False) -> bool:
+        """Hold the relation of a host and a peer. Return False where there are too many already.
+
+        `is_lasting`: until this holder lets go the relation makes no room for another one of the host.
+        """
         peer = path.peer
         relation = self._of_host.get(host, {}).get(peer)
         if relation is None:
@@ -64,6 +69,8 @@ class Bounds:
             self._hosts_of[peer] = self._hosts_of.get(peer, 0) + 1
             self._relations += 1
         relation.holders.add((holder, path.slot))
+        if is_lasting:
+            relation.lasting.add((holder, path.slot))
         relation.last_seen_at = max(relation.last_seen_at, now)
         return True
 
@@ -83,6 +90,7 @@ class Bounds:
         if relation is None:
             return
         relation.holders.discard((holder, path.slot))
+        relation.lasting.discard((holder, path.slot))
         if relation.holders:
             return
         del peers[path.peer]
@@ -110,7 +118,8 @@ class Bounds:
         peers = self._of_host.get(host, {})
         if peer in peers or len(peers) < self.limits.peers_per_host_max:
             return None
-        return min(peers, key=lambda known: peers[known].last_seen_at)
+        yielding = (known for known, relation in peers.items() if not relation.lasting)
+        return min(yielding, key=lambda known: peers[known].last_seen_at, default=None)
 
     def has_room(self, commands: Iterable[Command] = (), wanted: int = 1) -> bool:
         """Whether there is room for so many more mappings, with what the commands make room for."""

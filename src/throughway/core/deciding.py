@@ -8,7 +8,7 @@ not know), so nothing stalls while we are not sure.
 from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Path, Spi
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Spi
 from throughway.core.inference import possible_owners
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown
@@ -56,6 +56,17 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     return commands
 
 
+def give_to_router(state: PeerState, spi: Spi, now: float, limits: Limits) -> list[Command]:
+    """Believe the kernel that it has the security association, whatever was believed before."""
+    binding = state.bindings.get(spi)
+    if binding is None:
+        binding = Binding(spi=spi, first_at=now, last_packet_at=now, candidates=(), verdict=Unknown(), is_credited=True)
+    elif not binding.is_credited:
+        binding.verdict, binding.is_credited = Unknown(), True  # It used no credit up, so there is none to give back.
+    binding.is_router_sa = True
+    return _settle(state, binding, (ROUTER,), now, limits) + reconsider(state, now, limits)
+
+
 def reconsider(state: PeerState, now: float, limits: Limits) -> list[Command]:
     """Rule out what the credits now rule out, for all contested SPIs of the peer together."""
     contested = dict(state.contested)
@@ -92,7 +103,9 @@ def _settle(state: PeerState, binding: Binding, hosts: tuple[Host, ...], now: fl
         ]
     (host,) = hosts
     owner = state.hosts.get(host)
-    if binding.disowned_by:
+    if binding.is_router_sa:
+        basis = Basis.ROUTER_SA
+    elif binding.disowned_by:
         basis = Basis.DISOWNED
     elif binding.is_credited and owner is not None and now >= owner.unseen_until:
         basis = Basis.CREDIT

@@ -16,12 +16,17 @@ from throughway.core.events import (
     IkeExchange,
     IkeMessageSeen,
     RefusalKind,
+    RouterSaAdded,
+    RouterSaDeleted,
 )
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Tunnels
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+
+_ROUTER_SAS: Final = "router-sas"
+"""Holds the relation of the router and a peer for as long as the kernel has security associations."""
 
 
 class EspPart:
@@ -194,6 +199,35 @@ class EspPart:
             return InstallMapping(key, binding.verdict.host)
         return FanOut(key, deciding.offered(binding, self._limits))
 
+    # What the kernel says of the router's own
+
+    def on_router_sa_added(self, event: RouterSaAdded, now: float) -> list[Command]:
+        """Give the SPI to the router, before its first packet. The kernel tells all that it has: nothing is unseen."""
+        host = self._meet(ROUTER, event.path, now, is_start=True)
+        if host is None:
+            return []
+        state = self._peers[event.path]
+        known = state.bindings.get(event.spi_to_inside)
+        if known is None and not self._bounds.has_room():
+            return []
+        if known is not None and known.is_router_sa:
+            return []
+        self._bounds.mappings += known is None
+        self._bounds.meet(ROUTER, event.path, _ROUTER_SAS, now, is_lasting=True)
+        return deciding.give_to_router(state, event.spi_to_inside, now, self._limits)
+
+    def on_router_sa_deleted(self, event: RouterSaDeleted, now: float) -> list[Command]:
+        """Forget the SPI, and the credit that it used up with it."""
+        state = self._peers.get(event.path)
+        binding = state.bindings.get(event.spi_to_inside) if state else None
+        if state is None or binding is None or not binding.is_router_sa:
+            return []
+        commands = deciding.forget_binding(state, event.spi_to_inside)
+        state.hosts[ROUTER].use_up_credit()
+        if not any(other.is_router_sa for other in state.bindings.values()):
+            self._bounds.release(ROUTER, event.path, _ROUTER_SAS)
+        return commands + deciding.reconsider(state, now, self._limits)
+
     # Time
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
@@ -236,7 +270,7 @@ class EspPart:
     def _sweep(self, state: PeerState, now: float) -> list[Command]:
         idle_before = now - self._limits.esp_idle_s
         commands: list[Command] = []
-        for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before]:
+        for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before and not b.is_router_sa]:
             commands += deciding.forget_binding(state, spi)
         for host in list(state.hosts.values()):
             for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:

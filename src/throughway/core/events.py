@@ -144,6 +144,22 @@ class AhFromInside:
 
 
 @dataclass(frozen=True, slots=True)
+class RouterSaAdded:
+    """The router's kernel has a security association for native ESP that comes from the peer with this SPI."""
+
+    path: Path
+    spi_to_inside: Spi
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSaDeleted:
+    """The router's kernel has it no more."""
+
+    path: Path
+    spi_to_inside: Spi
+
+
+@dataclass(frozen=True, slots=True)
 class FlowCount:
     """The counters of one installed mapping, since it was installed, and the time of its last packet."""
 
@@ -214,6 +230,8 @@ Event = (
     | PortlessUnclaimed
     | L2tpControlSeen
     | AhFromInside
+    | RouterSaAdded
+    | RouterSaDeleted
     | CountersRead
     | MappingsAdopted
     | OutsideAddressesChanged

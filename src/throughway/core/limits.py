@@ -104,7 +104,7 @@ class Limits:
 
     candidate_idle_s: float = 3600.0
     """A host that exchanged nothing with a peer for so long is no longer a candidate for new SPIs.
-    An hour covers the usual lifetime of an IPsec SA."""
+    An hour covers the usual lifetime of an IPsec SA, which each end chooses (RFC 7296 section 2.8)."""
 
     refused_s: float = 1.0
     """For how long a refused tunnel is dropped in the kernel before it is asked about again."""

@@ -32,6 +32,8 @@ from throughway.core.events import (
     PathChosen,
     PortlessFromInside,
     PortlessUnclaimed,
+    RouterSaAdded,
+    RouterSaDeleted,
     TimerExpired,
 )
 from throughway.core.exact import ExactPart
@@ -90,6 +92,8 @@ class Tracker:
             PortlessUnclaimed: self._on_portless_unclaimed,
             L2tpControlSeen: self._l2tpv3.on_control_seen,
             AhFromInside: self._on_ah_from_inside,
+            RouterSaAdded: self._esp.on_router_sa_added,
+            RouterSaDeleted: self._esp.on_router_sa_deleted,
             CountersRead: self._on_counters_read,
             MappingsAdopted: self._on_mappings_adopted,
             OutsideAddressesChanged: self._on_outside_addresses_changed,
@@ -102,6 +106,8 @@ class Tracker:
         commands: list[Command] = []
         if isinstance(event, _FROM_HOST):
             commands += self._counted(self._make_room_for(event.host, event.peer, now))
+        if isinstance(event, RouterSaAdded):
+            commands += self._counted(self._make_room_for(ROUTER, event.path.peer, now))
         commands += self._counted(self._on[type(event)](event, now))
         if isinstance(event, _FROM_HOST) and not self._bounds.is_related(event.host, event.peer):
             self._bounds.forget_path(event.host, event.peer)  # It was chosen for what was refused.

@@ -116,7 +116,7 @@ class BpfDataPlane:
         try:
             loaded, adoption = adopt.load(folder, settings.limits, settings.program)
         except BaseException:
-            folder.close()
+            folder.abandon()
             raise
         return cls(settings, folder, loaded, adoption)
 
@@ -139,6 +139,10 @@ class BpfDataPlane:
         self._outside = outside
         self._configure()
         self._attachments.bring_to(wanted_hooks(outside, tuple(insides)), self._object.programs)
+
+    def missing_on(self, outside: Interface, insides: Sequence[Interface]) -> frozenset[int]:
+        """List the indexes of those interfaces that lack a program of ours, as one that was made anew does."""
+        return frozenset(hook.ifindex for hook in self._attachments.missing(wanted_hooks(outside, tuple(insides))))
 
     def filenos(self) -> tuple[int, int]:
         """Give the descriptors that become readable when `read` has something."""

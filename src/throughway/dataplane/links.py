@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_LINK
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTMGRP_IPV4_IFADDR, RTMGRP_LINK
 
 from throughway.core.errors import SettingsRejected
 from throughway.core.ports import Interface
@@ -28,6 +28,7 @@ LINK_HEADER_SIZES: Final = {
 _IFF_UP: Final = 1 << 0
 _IFA_F_SECONDARY: Final = 1 << 0
 _IFA_F_DEPRECATED: Final = 1 << 5
+_AF_UNSPEC: Final = 0
 _AF_INET: Final = 2
 _TABLE_MAIN: Final = 254
 _SCOPE_LINK: Final = 253
@@ -91,7 +92,8 @@ async def default_route_interfaces() -> frozenset[int]:
 async def watch(name: str) -> AsyncGenerator[Link | None, None]:
     """Yield the state of the interface now, and again whenever it differs; None while it does not exist.
 
-    States that came and went between two looks are left out. Runs until it is closed.
+    States that came and went between two looks are left out. But an interface that was gone meanwhile is told again,
+    even if it looks the same, index and all: it is another one, with nothing on it. Runs until it is closed.
     """
     async with AsyncIPRoute() as events, AsyncIPRoute() as route:
         # Subscribed before the first look, so that no change falls between the two.
@@ -99,19 +101,25 @@ async def watch(name: str) -> AsyncGenerator[Link | None, None]:
         last = await _read(route, name)
         yield last
         async with aclosing(_changes(events)) as changes:
-            async for _ in changes:
+            async for message in changes:
                 now = await _read(route, name)
-                if now != last:
+                if now != last or _is_end_of(message, name):
                     last = now
                     yield now
 
 
-async def _changes(events: AsyncIPRoute) -> AsyncGenerator[None, None]:
+async def _changes(events: AsyncIPRoute) -> AsyncGenerator[Any, None]:
     """Wake the reader once for each message, whatever it says."""
     while True:
-        async for _ in events.get():
-            yield None
+        async for message in events.get():
+            yield message
         await asyncio.sleep(0)
+
+
+def _is_end_of(message: Any, name: str) -> bool:
+    """Whether the interface was removed. Bridges say with the same message that a port has left them."""
+    is_removal = message["header"]["type"] == RTM_DELLINK and message["family"] == _AF_UNSPEC
+    return bool(is_removal and message.get("ifname") == name)
 
 
 async def _names(route: AsyncIPRoute) -> tuple[str, ...]:

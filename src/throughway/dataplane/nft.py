@@ -23,6 +23,9 @@ PACKAGE: Final = "libnftables1"
 _OUTPUT_HANDLE: Final = 1 << 3
 _OUTPUT_JSON: Final = 1 << 4
 
+_NOWHERE: Final = "internal:0:0-0: "
+"""Where nft finds a fault in what it was given as JSON, which has no lines."""
+
 ANSWER_SIZE_MAX: Final = 2000
 """How much of nft's words goes into an error, in characters."""
 
@@ -118,8 +121,16 @@ def _refusal(what: str, number: int, answer: str) -> KernelRefused:
     first = answer.partition("\n")[0]
     by_words = next((n for n in (errno.EPERM, errno.ENOENT, errno.EBUSY, errno.EEXIST) if os.strerror(n) in first), 0)
     number = by_words or number or errno.EINVAL
-    remedy = "nftables needs CAP_NET_ADMIN; run as root" if number == errno.EPERM else ""
-    return KernelRefused(what, number, answer[:ANSWER_SIZE_MAX] or os.strerror(number), remedy)
+    remedy = ""
+    if number == errno.EPERM:
+        remedy = "It needs CAP_NET_ADMIN, and a table that no other program owns; run as root, see nft list tables"
+    return KernelRefused(what, number, _worded(answer)[:ANSWER_SIZE_MAX] or os.strerror(number), remedy)
+
+
+def _worded(answer: str) -> str:
+    """Say each thing once: of a transaction that is refused nft says the same about each of its commands."""
+    said = (line.removeprefix(_NOWHERE) for line in answer.splitlines() if line.strip())
+    return "\n".join(dict.fromkeys(said))
 
 
 def _load() -> ctypes.CDLL:

@@ -47,6 +47,7 @@ from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
 from throughway.service.gateway import Gateway
 from throughway.service.options import Options
+from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.telling import Teller
 
 log = structlog.get_logger()
@@ -67,6 +68,7 @@ class Daemon:
         self._tracker: Final = Tracker(self._limits)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
+        self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
         self._has_failed = False
@@ -91,6 +93,7 @@ class Daemon:
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
                 self._adopt()
+                self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
                 self._tell_started()
                 await self._serve(control)
@@ -105,6 +108,8 @@ class Daemon:
                     running = [
                         tasks.create_task(control.serve(), name="control"),
                         tasks.create_task(self._gateway.follow(self._on_addresses), name="interfaces"),
+                        tasks.create_task(self._gateway.flush_untranslated(), name="flows from before"),
+                        tasks.create_task(self._own_tunnels.follow(), name="own tunnels"),
                         tasks.create_task(self._read_counters(), name="counters"),
                     ]
                     await self._stopping.wait()
@@ -244,6 +249,7 @@ class Daemon:
 
     def _on_addresses(self, change: OutsideAddressesChanged) -> None:
         self._handle(change, time.monotonic())
+        self._own_tunnels.on_addresses(self._gateway.translated)
         try:
             self._gateway.lay_paths(self._tracker.addresses.chosen())
         except KernelRefused as problem:

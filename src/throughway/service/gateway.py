@@ -15,7 +15,6 @@ from throughway.core.events import OutsideAddressesChanged
 from throughway.core.findings import Finding
 from throughway.core.ids import Host, Path
 from throughway.core.limits import Limits
-from throughway.core.marks import Marks
 from throughway.dataplane import conntrack, ctflush, links
 from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
@@ -46,22 +45,30 @@ class Gateway:
         nft: Nft,
         outside: Link,
         insides: tuple[Link, ...],
-        marks: Marks,
-        limits: Limits,
+        settings: BpfSettings,
     ) -> None:
         self.plane: Final = plane
         self.keep = plane.adoption.outcome is Outcome.ADOPTED
         """Whether the end leaves rules, programs and mappings at work. A start that fails leaves what it found."""
         self._options: Final = options
         self._nft: Final = nft
-        self._paths: Final = Paths(nft, options.inside, options.outside, limits)
+        self._paths: Final = Paths(nft, options.inside, options.outside, settings.limits)
+        self._outside_index: Final = outside.interface.index
         before = tuple(address for address in plane.outside_addresses if address)
-        self._places: Final = Places(plane, outside, insides, options.outside_addresses, limits.outside_addresses_max)
+        self._places: Final = Places(
+            plane,
+            outside,
+            insides,
+            chosen=options.outside_addresses,
+            addresses_max=settings.limits.outside_addresses_max,
+            on_attached=self._note_attached,
+        )
         self.addresses: Final = self._addresses_now(before or self.outside_addresses)
         """The addresses at the start, and what they were in an earlier run that goes on."""
         self._is_laid = False
         self._settings: Final = NotedSettings(options.restore_file)
-        self._marks: Final = marks
+        self._marks: Final = settings.marks
+        self._limits: Final = settings.limits
         self._watch: Final = Watch()
         self.findings: tuple[Finding, ...] = ()
 
@@ -80,7 +87,7 @@ class Gateway:
             nft = undo.enter_context(Nft())
             settings = BpfSettings(outside=outside.interface, limits=limits, attach=options.attach)
             plane = BpfDataPlane.open(settings)
-            gateway = cls(options, plane, nft, outside, insides, settings.marks, limits)
+            gateway = cls(options, plane, nft, outside, insides, settings)
             undo.callback(gateway._close)
             yield gateway
 
@@ -101,9 +108,10 @@ class Gateway:
             outside=self._options.outside,
             marks=self._marks,
             ipv6_ipsec=self._options.ipv6_ipsec,
+            attached=self._outside_index if self._places.are_attached else None,
         )
         self._paths.read()
-        for transaction in ruleset.transactions(settings):
+        for transaction in ruleset.transactions(settings, self._limits):
             self._nft.apply(transaction)
             self._is_laid = True
         self.lay_paths(chosen)
@@ -112,8 +120,15 @@ class Gateway:
         self._places.attach()
         self.findings = self._look_for_findings()
 
+    def _note_attached(self, outside: int | None) -> None:
+        """Let out what only the programs translate, from the interface that has them."""
+        self._nft.apply(ruleset.attached(outside).to_json())
+
     def _close(self) -> None:
         """Undo `carry` in the opposite order, or leave it all at work. What fails does not keep the rest from it."""
+        if self._is_laid and not self.keep:
+            with _undoing("rules"):
+                self._note_attached(None)
         with _undoing("programs"):
             self.plane.close(keep=self.keep)
         if self.keep:
@@ -131,8 +146,13 @@ class Gateway:
 
     @property
     def outside_addresses(self) -> tuple[IPv4Address, ...]:
-        """The addresses that are translated to, the primary one first."""
+        """The addresses that the outside has, the primary one first."""
         return self._places.outside_addresses
+
+    @property
+    def translated(self) -> Slots:
+        """The addresses that are translated to, by slot; empty while there is none."""
+        return self._places.translated
 
     @property
     def slots(self) -> Slots:
@@ -183,6 +203,17 @@ class Gateway:
 
         async with asyncio.TaskGroup() as flushes:
             await Following((self._options.outside, *self._options.inside), act).run()
+
+    async def flush_untranslated(self) -> None:
+        """Have flows from before our rules begin anew, which would else be held back for as long as they go on."""
+        insides, outside = self._places.insides, self._outside_index
+        try:
+            count = await asyncio.to_thread(ctflush.flush_untranslated, insides, outside)
+        except (KernelRefused, OSError) as problem:
+            log.warning("untranslated.not_flushed", problem=str(problem))
+        else:
+            if count:
+                log.info("untranslated.flushed", count=count)
 
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""

@@ -1,10 +1,11 @@
 """The map of paths in a real table: whoever is first decides, and IKE leaves by what was decided."""
 
+import time
 from ipaddress import IPv4Address
 
 import pytest
 
-from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, entered
+from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, entered, until
 from throughway.core.addresses import Slots
 from throughway.core.ids import Host, Path, Peer
 from throughway.core.limits import Limits
@@ -19,6 +20,9 @@ BOB = "10.1.0.3"
 ALICE_HOST, BOB_HOST = Host(IPv4Address(HOST)), Host(IPv4Address(BOB))
 SERVER = Peer(IPv4Address(PEER))
 BOTH: Slots = (FIRST, SECOND)
+SHORT_S = 2
+TICK_S = 0.02
+"""The kernel counts in ticks, of which it may take one less."""
 
 
 @pytest.fixture
@@ -72,6 +76,16 @@ def test_rules_that_are_first_decide_for_the_daemon(two: Row, paths: Paths) -> N
     assert "timeout" not in elements(two).partition("elements")[2], "what the daemon knows of does not end"
     assert "timeout" not in elements(two, "taken_0").partition("elements")[2]
     assert seen_from(two, HOST) == FIRST
+
+
+def test_what_the_rules_chose_is_forgotten_at_its_limit_and_not_before(two: Row, ours: Nft) -> None:
+    short = Paths(ours, SETTINGS.insides, SETTINGS.outside, Limits(path_remembered_s=SHORT_S))
+    short.lay(BOTH, (0, 1), (FIRST, SECOND), [])
+    began = time.monotonic()
+    assert seen_from(two, HOST) == FIRST
+    until(lambda: HOST not in elements(two) and PEER not in elements(two, "taken_0"), "the choice is forgotten")
+    assert SHORT_S - TICK_S <= time.monotonic() - began < SHORT_S + 1
+    assert seen_from(two, BOB) == FIRST
 
 
 def test_all_are_taken(two: Row, paths: Paths) -> None:

@@ -7,7 +7,7 @@ other file has the scenarios about one thing; a new one is a function that yield
 from typing import Final
 
 from throughway.lab.checked import CheckedScenario
-from throughway.lab.packets import address, errors, fragments, ipv6, names, path_mtu, routers, two_addresses
+from throughway.lab.packets import address, errors, fragments, ipv6, names, path_mtu, returns, routers, two_addresses
 
 PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
     CheckedScenario(
@@ -63,6 +63,12 @@ PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
         name="tun-outside",
         shows="tunnels through an outside interface without a link header: a TUN, as PPPoE and modems are",
         checks=routers.tun_outside,
+        masquerade_fails=True,
+    ),
+    CheckedScenario(
+        name="outside-returns",
+        shows="tunnels that live on when the outside is removed and made anew: with another index, the same, as a TUN",
+        checks=returns.outside_returns,
         masquerade_fails=True,
     ),
     CheckedScenario(
