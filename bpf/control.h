@@ -22,11 +22,40 @@ static __always_inline int fan_out_write(const struct control_request *request)
 	return 0;
 }
 
+/* Have ICMP errors find the host of a flow to a peer, which may have been sent from another address before. */
+static __always_inline int sender_write(const struct control_request *request, const struct mapping *mapping)
+{
+	const struct flow_key *key = &request->key;
+	struct sender_key sender = {
+		.peer = key->peer,
+		.protocol = key->protocol,
+		.discriminator = key->discriminator,
+		.slot = mapping->slot,
+	};
+	__be32 *found;
+
+	if (key->direction != TO_PEER || !key->host)
+		return 0;
+	if (mapping->slot != request->slot) {
+		found = bpf_map_lookup_elem(&senders, &sender);
+		if (found && *found == key->host)
+			bpf_map_delete_elem(&senders, &sender);
+	}
+	sender.slot = request->slot;
+	return -bpf_map_update_elem(&senders, &sender, &key->host, BPF_ANY);
+}
+
 /* The mapping of the flow, made inactive if there is none. */
-static __always_inline struct mapping *mapping_begin(const struct flow_key *key, __be32 host,
+static __always_inline struct mapping *mapping_begin(const struct control_request *request, __be32 host,
 		__u32 flags, int *failed)
 {
-	struct mapping fresh = { .host = host, .flags = flags, .created_ns = bpf_ktime_get_ns() };
+	struct mapping fresh = {
+		.host = host,
+		.flags = flags,
+		.created_ns = bpf_ktime_get_ns(),
+		.slot = request->slot,
+	};
+	const struct flow_key *key = &request->key;
 	struct mapping *mapping = bpf_map_lookup_elem(&mappings, key);
 
 	if (mapping)
@@ -64,29 +93,24 @@ static __always_inline void flow_open(const struct flow_key *key, struct mapping
 /* Give the flow to its hosts: first the list, then the mapping that points to it, then the way is opened. */
 static __noinline int decide(const struct control_request *request)
 {
-	struct sender_key sender = {
-		.peer = request->key.peer,
-		.protocol = request->key.protocol,
-		.discriminator = request->key.discriminator,
-	};
 	__u32 flags = request->count > 1 ? MAPPING_FAN_OUT : 0;
 	__u32 last = request->count - 1;
 	struct mapping *mapping;
 	int failed = 0;
 	__be32 host;
 
-	if (last >= FAN_OUT_MAX)
+	if (last >= FAN_OUT_MAX || request->slot >= SLOTS_MAX)
 		return EINVAL;
 	host = request->hosts[last];
 	if (flags)
 		failed = fan_out_write(request);
 	if (failed)
 		return failed;
-	mapping = mapping_begin(&request->key, host, flags, &failed);
+	mapping = mapping_begin(request, host, flags, &failed);
 	if (!mapping)
 		return failed ? failed : ENOENT;
-	if (request->key.direction == TO_PEER && request->key.host)
-		failed = -bpf_map_update_elem(&senders, &sender, &request->key.host, BPF_ANY);
+	failed = sender_write(request, mapping);
+	mapping->slot = request->slot;
 	flow_open(&request->key, mapping, host, flags);
 	return failed;
 }

@@ -45,7 +45,7 @@ static __noinline int punt_describe(struct punt *record, const struct packet *p,
 	record->at_ns = bpf_ktime_get_ns();
 	record->key = *key;
 	record->fragment = (struct fragment_key){};
-	record->zero32 = 0;
+	record->slot = kind == PUNT_COPY ? slot_of(p->config, p->source) : 0;
 	return 0;
 }
 

@@ -73,7 +73,8 @@ static __always_inline int icmp_error_to_inside(struct packet *p)
 
 	if (quote_read(p, &quote) || quote.verdict || quote.icmp.type == ICMP_REDIRECT)
 		return PASS;
-	if (quote.ip.saddr != p->config->outside_address)
+	sender.slot = slot_of(p->config, quote.ip.saddr);
+	if (sender.slot == SLOT_NONE)
 		return PASS;
 	sender.peer = quote.ip.daddr;
 	sender.protocol = quote.ip.protocol;
@@ -87,23 +88,6 @@ static __always_inline int icmp_error_to_inside(struct packet *p)
 	mark_set(p, p->config->mark_carried);
 	count(REASON_ICMP_ERROR_TRANSLATED);
 	return PASS;
-}
-
-/* Whether the host gets the packets of this mapping, alone or with others. */
-static __always_inline int is_owner(const struct flow_key *key, const struct mapping *mapping, __be32 host)
-{
-	struct fan_out *list;
-
-	if (!(mapping->flags & MAPPING_FAN_OUT))
-		return mapping->host == host;
-	list = bpf_map_lookup_elem(&fan_outs, key);
-	if (!list)
-		return 0;
-	for (__u32 i = 0; i < FAN_OUT_MAX && i < list->count; i++) {
-		if (list->hosts[i] == host)
-			return 1;
-	}
-	return 0;
 }
 
 /* A host cannot take a packet that it got. If it got one copy of several, the peer shall not hear of it: another
@@ -128,37 +112,53 @@ static __always_inline int is_disowned(const struct packet *p, const struct quot
 	return is_copy;
 }
 
+/* Find the flow that the quoted packet came by, and with it the slot of our address that it came to. A host has one
+ * address for each peer, but only the daemon knows which.
+ */
+static __always_inline struct mapping *quoted_mapping(const struct packet *p, struct flow_key *key, __be32 host)
+{
+	for (__u32 slot = 0; slot < SLOTS_MAX && slot < p->config->slot_count; slot++) {
+		key->host = slot;
+		if (is_owner(key, host))
+			return bpf_map_lookup_elem(&mappings, key);
+	}
+	return NULL;
+}
+
 /* An ICMP error of a host, or of the router itself, about a packet that came from a peer. It leaves with our
  * address outside and in the quotation, or not at all. What quotes a protocol of the kernel's passes: its
  * connection tracking has translated that.
  */
 static __always_inline int icmp_error_to_peer(struct packet *p)
 {
-	__be32 ours = p->config->outside_address;
 	struct mapping *mapping = NULL;
 	struct quote quote = {};
 	struct flow_key key = {};
-	__be32 host, owner;
+	__be32 host, owner, ours;
 	int is_own;
 
 	if (quote_read(p, &quote) || quote.verdict == NAME_NOT_OURS)
 		return PASS;
-	if (!ours)
+	if (!p->config->slot_count)
 		return drop(REASON_NO_OUTSIDE_ADDRESS);
 	host = quote.ip.daddr;
-	is_own = p->source == ours && host == ours; /* the router's own, about what came to itself */
+	/* the router's own, about what came to itself */
+	is_own = is_our_address(p->config, p->source) && is_our_address(p->config, host);
 	owner = is_own ? 0 : host;
 	key.peer = quote.ip.saddr;
 	key.protocol = quote.ip.protocol;
 	key.discriminator = quote.discriminator;
 	if (!quote.verdict && p->destination == key.peer && quote.icmp.type != ICMP_REDIRECT)
-		mapping = bpf_map_lookup_elem(&mappings, &key);
-	if (!mapping || !is_owner(&key, mapping, owner))
+		mapping = quoted_mapping(p, &key, owner);
+	if (!mapping)
 		return is_own ? PASS : drop(REASON_ICMP_ERROR_UNKNOWN);
 	if (is_disowned(p, &quote, &key, owner, mapping->flags & MAPPING_FAN_OUT))
 		return drop(REASON_DISOWNED);
 	if (is_own)
 		return PASS;
+	ours = address_of(p->config, key.host);
+	if (!ours)
+		return drop(REASON_NO_OUTSIDE_ADDRESS);
 	if (quoted_replace(p, offsetof(struct iphdr, daddr), host, ours) || source_replace(p, ours))
 		return drop(REASON_REWRITE_FAILED);
 	mark_set(p, 0);

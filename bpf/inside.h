@@ -21,17 +21,38 @@ int inside_ingress(struct __sk_buff *skb)
 	return PASS;
 }
 
-/* A held packet leaves to its host: count it as back. A later fragment is named by the address that it
- * came to. Where the stack itself cut a held packet into fragments, the first one counts, and the others
- * have no name, because their first one was never seen outside.
+/* Name a held packet by the address of ours that it came to, which is not in it any more: where there are several, by
+ * the one at which the host owns such a flow. Of a later fragment the address is part of its name.
+ */
+static __always_inline int held_packet_name(struct packet *p, struct flow_key *key)
+{
+	__be32 host = p->destination;
+	int verdict = NAMED;
+
+	if (!p->fragment_offset)
+		verdict = flow_name(p, TO_INSIDE, key);
+	if (verdict)
+		return verdict;
+	for (__u32 slot = 0; slot < SLOTS_MAX && slot < p->config->slot_count; slot++) {
+		key->host = slot;
+		p->destination = p->config->addresses[slot];
+		if (p->fragment_offset && fragment_recall(p, key))
+			continue;
+		if (p->config->slot_count == 1 || is_owner(key, host))
+			return NAMED;
+	}
+	return NAME_OF_FIRST;
+}
+
+/* A held packet leaves to its host: count it as back. Where the stack itself cut a held packet into fragments, the first
+ * one counts, and the others have no name, because their first one was never seen outside.
  */
 static __always_inline void held_packet_leaves(struct packet *p)
 {
 	__be32 host = p->destination;
-	struct flow_key key;
+	struct flow_key key = {};
 
-	p->destination = p->config->outside_address;
-	if (!flow_name(p, TO_INSIDE, &key))
+	if (!held_packet_name(p, &key))
 		held_packet_passed(&key);
 	p->destination = host;
 }

@@ -9,13 +9,17 @@
  *
  *   0               4               8                              16
  *   +---------------+---------------+-------------------------------+
- *   | host          | peer          | discriminator                 |
+ *   | host, or slot | peer          | discriminator                 |
  *   +---------------+---------------+-------------------------------+
  *   | proto | dir   | zero          |
  *   +---------------+---------------+
  *
- * Towards the inside the host is what is looked for, and 0 in the key. Towards the peer it is part of
- * the key, so that no host can touch another one's flow.
+ * Towards the inside the host is what is looked for. In its place is the slot of the address of ours that the
+ * peer sent to, since what a peer sends to two addresses are two tunnels, whatever names them. Towards the peer
+ * the host is part of the key, so that no host can touch another one's flow.
+ *
+ * Our addresses outside have slots, from 0 on. When one takes the place of another it takes its slot too, and all
+ * flows follow it at once.
  *
  * What tells two tunnels of a protocol apart, as src/throughway/core/discriminators.py has it:
  *
@@ -33,7 +37,8 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
+#define SLOTS_MAX 16
 #define FAN_OUT_MAX 16
 #define HELD_PER_FLOW_MAX 64
 
@@ -43,7 +48,7 @@ enum direction {
 };
 
 struct flow_key {
-	__be32 host;
+	__be32 host; /* TO_INSIDE: the slot of our address, in host order */
 	__be32 peer;
 	__u64 discriminator;
 	__u8 protocol;
@@ -63,6 +68,8 @@ struct mapping {
 	__u64 bytes;
 	__u64 last_ns;    /* CLOCK_MONOTONIC, coarse */
 	__u64 created_ns;
+	__u32 slot;       /* TO_PEER: of our address that the flow is sent from */
+	__u32 zero32;
 };
 
 struct fan_out {
@@ -103,6 +110,8 @@ struct sender_key {
 	__be32 peer;
 	__u32 protocol;
 	__u64 discriminator;
+	__u32 slot; /* of our address that the packet was sent from */
+	__u32 zero32;
 };
 
 /* Later fragments carry no discriminator. They belong to the flow of their first one, which is remembered
@@ -151,10 +160,11 @@ struct budget {
 	__u64 refilled_ns;
 };
 
-/* One entry, written by the daemon before anything is attached, and when the address changes. */
+/* One entry, written by the daemon before anything is attached, and when an address changes. */
 struct config {
 	__u32 layout_version;
-	__be32 outside_address; /* 0: translate nothing */
+	__u32 slot_count;       /* 0: translate nothing */
+	__be32 addresses[SLOTS_MAX]; /* ours, outside, by slot; 0 where a slot is empty */
 	__u32 outside_ifindex;
 	__u32 link_header_size; /* of the outside interface: 14, or 0 for TUN and PPP */
 	__u32 mark_mask;        /* the bits that are ours */
@@ -184,7 +194,7 @@ struct punt {
 	__u64 at_ns;
 	struct flow_key key;          /* of a later fragment only direction, protocol and addresses */
 	struct fragment_key fragment; /* of the last two kinds, else 0 */
-	__u32 zero32;
+	__u32 slot;                   /* COPY: of our address that the router sent it from */
 	/* followed by __u8 frame[] */
 };
 
@@ -214,7 +224,7 @@ struct observed {
 	__u8 direction;
 	__u8 floated; /* IKE: UDP 4500, behind the non-ESP marker */
 	__u8 code;    /* DISOWNED: of ICMP destination unreachable */
-	__u32 zero32;
+	__u32 slot;   /* of our address that the router sent it from; 0 of a host */
 	/* followed by __u8 message[] */
 };
 
@@ -245,7 +255,7 @@ struct control_request {
 	__be32 hosts[FAN_OUT_MAX];
 	__u64 until_ns;
 	__u32 expected;
-	__u32 zero32;
+	__u32 slot; /* DECIDE, TO_PEER: of our address to send from */
 };
 
 #endif

@@ -100,6 +100,31 @@ static __always_inline int discriminator_read(const struct packet *p, __u8 proto
 	return NAMED;
 }
 
+/* Whether the host gets the packets of this flow, alone or with others. Not static: the verifier then looks at it once,
+ * and not again in every round of a loop that calls it.
+ */
+__noinline int is_owner(const struct flow_key *key, __be32 host)
+{
+	struct mapping *mapping;
+	struct fan_out *list;
+
+	if (!key)
+		return 0;
+	mapping = bpf_map_lookup_elem(&mappings, key);
+	if (!mapping)
+		return 0;
+	if (!(mapping->flags & MAPPING_FAN_OUT))
+		return mapping->host == host;
+	list = bpf_map_lookup_elem(&fan_outs, key);
+	if (!list)
+		return 0;
+	for (__u32 i = 0; i < FAN_OUT_MAX && i < list->count; i++) {
+		if (list->hosts[i] == host)
+			return 1;
+	}
+	return 0;
+}
+
 static __always_inline void fragment_name(const struct packet *p, enum direction direction, struct fragment_key *name)
 {
 	name->source = p->source;
@@ -129,7 +154,7 @@ static __always_inline int fragment_recall(const struct packet *p, struct flow_k
 static __noinline int flow_name(const struct packet *p, enum direction direction, struct flow_key *key)
 {
 	*key = (struct flow_key){
-		.host = direction == TO_PEER ? p->source : 0,
+		.host = direction == TO_PEER ? p->source : slot_of(p->config, p->destination),
 		.peer = direction == TO_PEER ? p->destination : p->source,
 		.protocol = p->protocol,
 		.direction = direction,

@@ -82,6 +82,7 @@ static __always_inline void ike_observe(const struct packet *p, enum direction d
 		return;
 	observed_describe(record, p, OBSERVED_IKE, direction);
 	record->host = host;
+	record->slot = host ? 0 : slot_of(p->config, p->source);
 	record->size = size;
 	record->filled = IKE_HEADER_SIZE;
 	record->floated = is_floated;
@@ -109,6 +110,7 @@ static __always_inline void control_observe(const struct packet *p, enum directi
 		return;
 	observed_describe(record, p, OBSERVED_CONTROL, direction);
 	record->host = host;
+	record->slot = host ? 0 : slot_of(p->config, p->source);
 	record->size = size;
 	filled = size < CONTROL_MESSAGE_MAX ? size : CONTROL_MESSAGE_MAX;
 	/* Never so, as the message has its header; the verifier needs it. */
@@ -144,6 +146,7 @@ static __noinline int report(const struct packet *p, const struct report_key *wh
 		return 0;
 	observed_describe(record, p, what->kind, TO_PEER);
 	record->host = what->host;
+	record->slot = what->host ? 0 : slot_of(p->config, p->source);
 	record->peer = what->peer;
 	record->protocol = what->protocol;
 	record->discriminator = what->discriminator;

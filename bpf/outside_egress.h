@@ -9,7 +9,11 @@
 static __always_inline int send_to_peer(struct packet *p, const struct flow_key *key,
 		struct mapping *mapping, int was_held)
 {
-	if (source_replace(p, p->config->outside_address))
+	__be32 ours = address_of(p->config, mapping->slot);
+
+	if (!ours)
+		return drop(REASON_NO_OUTSIDE_ADDRESS);
+	if (source_replace(p, ours))
 		return drop(REASON_REWRITE_FAILED);
 	mapping_count(p, mapping);
 	mark_set(p, 0);
@@ -24,7 +28,7 @@ static __always_inline int send_to_peer(struct packet *p, const struct flow_key 
  */
 static __always_inline int leave(struct packet *p)
 {
-	if (p->skb->ingress_ifindex && p->source != p->config->outside_address)
+	if (p->skb->ingress_ifindex && !is_our_address(p->config, p->source))
 		count(REASON_UNTRANSLATED);
 	return PASS;
 }
@@ -39,7 +43,7 @@ static __always_inline int flow_to_peer(struct packet *p)
 	struct flow_key key;
 	int verdict;
 
-	if (!p->config->outside_address)
+	if (!p->config->slot_count)
 		return drop(REASON_NO_OUTSIDE_ADDRESS);
 	verdict = flow_name(p, TO_PEER, &key);
 	if (verdict == NAME_OF_FIRST) {
@@ -102,16 +106,14 @@ static __always_inline int flow_of_router(struct packet *p)
 SEC("tc")
 int outside_egress(struct __sk_buff *skb)
 {
-	__be32 ours;
 	struct packet p;
 	int is_from_us;
 
 	if (!packet_open(&p, skb, 1))
 		return PASS;
-	ours = p.config->outside_address;
-	is_from_us = ours && p.source == ours;
+	is_from_us = is_our_address(p.config, p.source);
 	/* A held packet from outside comes back: it is turned round to go its way in. */
-	if (ours && p.destination == ours && is_reinjected(&p)) {
+	if (is_reinjected(&p) && is_our_address(p.config, p.destination)) {
 		if (is_returned(&p))
 			mark_set(&p, 0);
 		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);

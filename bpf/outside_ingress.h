@@ -44,7 +44,7 @@ static __always_inline int deliver_to_all(struct packet *p, const struct flow_ke
 	mark_set(p, p->config->mark_carried);
 	for (__u32 i = 0; i < FAN_OUT_MAX && i < copy.count; i++) {
 		host = copy.hosts[i];
-		if (destination_replace(p, host ? host : p->config->outside_address))
+		if (destination_replace(p, host ? host : address_of(p->config, key->host)))
 			return drop(REASON_REWRITE_FAILED);
 		if (i + 1 >= copy.count || i + 1 == FAN_OUT_MAX)
 			break;
@@ -103,6 +103,7 @@ static __noinline int is_for_stack(const struct flow_key *key)
 	if (!known || !known->by_host)
 		return 1;
 	own.direction = TO_PEER;
+	own.host = 0;
 	return bpf_map_lookup_elem(&mappings, &own) != NULL;
 }
 
@@ -174,7 +175,7 @@ int outside_ingress(struct __sk_buff *skb)
 		return PASS;
 	if (skb->mark & p.config->mark_carried)
 		return PASS; /* one of our own copies, which has its address already */
-	if (!p.config->outside_address || p.destination != p.config->outside_address)
+	if (!is_our_address(p.config, p.destination))
 		return PASS;
 	if (is_ours(&p))
 		return flow_to_inside(&p);

@@ -181,6 +181,33 @@ static __always_inline int packet_open(struct packet *p, struct __sk_buff *skb, 
 	return ip.version == 4 && p->header_size >= sizeof(ip) && p->size >= p->header_size;
 }
 
+#define SLOT_NONE (~0u)
+
+/* The slot of an address of ours outside, or SLOT_NONE. Not static: the verifier then looks at it once, and knows nothing
+ * of what it returns. A 0 that it knew would have it go through all that follows once more.
+ */
+__noinline __u32 slot_of(const struct config *config, __be32 address)
+{
+	if (!config || !address)
+		return SLOT_NONE;
+	for (__u32 slot = 0; slot < SLOTS_MAX && slot < config->slot_count; slot++) {
+		if (address == config->addresses[slot])
+			return slot;
+	}
+	return SLOT_NONE;
+}
+
+/* The address in a slot, or 0. */
+static __always_inline __be32 address_of(const struct config *config, __u32 slot)
+{
+	return slot < SLOTS_MAX ? config->addresses[slot] : 0;
+}
+
+static __always_inline int is_our_address(const struct config *config, __be32 address)
+{
+	return slot_of(config, address) < SLOTS_MAX;
+}
+
 /* Read `size` bytes of payload from this offset behind the IP header; not 0 if the packet ends before. */
 static __always_inline long payload_read(const struct packet *p, __u32 offset, void *to, __u32 size)
 {

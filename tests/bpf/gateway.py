@@ -16,6 +16,7 @@ from scapy.layers.inet import IP, IPOption_RR, fragment
 from scapy.layers.ipsec import ESP
 from scapy.packet import Packet, Raw
 
+from throughway.core import ids
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer
 from throughway.core.reasons import Reason
@@ -147,9 +148,9 @@ def readdressed(packet: Packet | bytes, **addresses: str) -> bytes:
     return bytes(changed)
 
 
-def to_inside(spi: int = 0x1000, peer: str = PEER, protocol: int = IpProtocol.ESP) -> FlowKey:
-    """Name the flow of a packet from the peer, of ESP unless another protocol is given."""
-    return FlowKey.to_inside(protocol, Peer(IPv4Address(peer)), spi)
+def to_inside(spi: int = 0x1000, peer: str = PEER, protocol: int = IpProtocol.ESP, slot: int = 0) -> FlowKey:
+    """Name the flow of a packet from the peer to our address in a slot, of ESP unless another protocol is given."""
+    return FlowKey.to_inside(protocol, ids.Path(Peer(IPv4Address(peer)), slot), spi)
 
 
 def to_peer(host: str = ALICE, spi: int = 0x1000, peer: str = PEER, protocol: int = IpProtocol.ESP) -> FlowKey:
@@ -186,7 +187,7 @@ class Gateway:
     def configure(self, **changes: object) -> None:
         """Write the configuration: the usual one with these changes."""
         usual: dict[str, object] = {
-            "outside_address": IPv4Address(OUTSIDE),
+            "addresses": (IPv4Address(OUTSIDE),),
             "outside_ifindex": self.ifindex,
             "link_header_size": 14,
             "mark_mask": MASK,
@@ -259,10 +260,10 @@ class Gateway:
         """Ask the program `control`, and return its errno."""
         return test_run(self.loaded.programs["control"], request.pack()).verdict
 
-    def decide(self, key: FlowKey, *hosts: str) -> int:
-        """Give the flow to these hosts."""
+    def decide(self, key: FlowKey, *hosts: str, slot: int = 0) -> int:
+        """Give the flow to these hosts, and have them send from our address in this slot."""
         owners = tuple(Host(IPv4Address(host)) for host in hosts)
-        return self.control(abi.ControlRequest(op=abi.ControlOp.DECIDE, key=key, hosts=owners))
+        return self.control(abi.ControlRequest(op=abi.ControlOp.DECIDE, key=key, hosts=owners, slot=slot))
 
     def refuse(self, key: FlowKey, until_ns: int) -> int:
         """Refuse the flow until this time of the monotonic clock."""

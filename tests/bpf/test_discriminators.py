@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Callable
-from ipaddress import IPv4Address
 
 import pytest
 from scapy.layers.inet import IP
@@ -199,7 +198,7 @@ def test_numbers_that_are_equal_in_two_protocols_are_two_flows(gateway: Gateway)
 
 
 def test_without_an_outside_address_nothing_of_a_host_leaves(gateway: Gateway) -> None:
-    gateway.configure(outside_address=IPv4Address(0))
+    gateway.configure(addresses=())
     for packet in (gre(ALICE, PEER), l2tp(ALICE, PEER), other(ALICE, PEER)):
         assert gateway.from_inside(packet).verdict == DROP
     assert gateway.counted() == {Reason.NO_OUTSIDE_ADDRESS: 3}

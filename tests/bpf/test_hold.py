@@ -226,7 +226,7 @@ def test_a_rate_of_nothing_lets_nothing_ask(gateway: Gateway) -> None:
 def test_a_full_table_of_flows_is_said(wan: int) -> None:
     with BpfObject.load(OBJECT, sizes={"pending": 2, "mappings": 64, "senders": 64}) as loaded:
         config = abi.ConfigRecord(
-            outside_address=IPv4Address(OUTSIDE),
+            addresses=(IPv4Address(OUTSIDE),),
             outside_ifindex=wan,
             link_header_size=14,
             mark_mask=REINJECTED | CARRIED,

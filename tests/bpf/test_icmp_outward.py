@@ -169,7 +169,7 @@ def test_what_cannot_be_translated_does_not_leave(gateway: Gateway, packet: Pack
 
 def test_without_an_outside_address_none_leaves(gateway: Gateway) -> None:
     gateway.decide(to_inside(0x3333), ALICE)
-    gateway.configure(outside_address=IPv4Address(0))
+    gateway.configure(addresses=())
     assert gateway.from_inside(_error(ALICE, quote(_QUOTED))).verdict == DROP
     assert gateway.counted() == {Reason.NO_OUTSIDE_ADDRESS: 1}
 

@@ -57,7 +57,7 @@ def test_flags_of_updates(table: BpfMap) -> None:
 @pytest.mark.parametrize("batch", [1, 7, 4096])
 def test_batches_read_all_that_was_written(gateway: Gateway, batch: int) -> None:
     table = gateway.loaded.maps["senders"]
-    entries = {struct.pack("=IIQ", n, 50, n * n): n.to_bytes(4) for n in range(1000)}
+    entries = {struct.pack("=IIQII", n, 50, n * n, 0, 0): n.to_bytes(4) for n in range(1000)}
     table.update_batch(entries)
     assert dict(table.items(batch)) == entries
     assert set(table.keys()) == set(entries)
@@ -82,9 +82,9 @@ def test_sizes_are_set_and_maps_reused(gateway: Gateway) -> None:
     with BpfObject.load(OBJECT, sizes={"senders": 77}, reuse={"mappings": shared.fd}) as second:
         assert second.maps["senders"].max_entries == 77
         key = bytes(24)
-        shared.update(key, bytes(40))
-        assert second.maps["mappings"].lookup(key) == bytes(40)
-    assert shared.lookup(key) == bytes(40)
+        shared.update(key, bytes(48))
+        assert second.maps["mappings"].lookup(key) == bytes(48)
+    assert shared.lookup(key) == bytes(48)
 
 
 def test_names_that_are_not_there_are_the_callers_mistake(wan: int) -> None:

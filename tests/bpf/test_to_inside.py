@@ -1,7 +1,5 @@
 """outside_ingress, whole ESP packets: what is known is translated, what is not ours is left alone."""
 
-from ipaddress import IPv4Address
-
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
@@ -177,7 +175,7 @@ def test_what_cannot_be_readdressed_is_dropped(gateway: Gateway, hosts: list[str
 
 def test_without_an_outside_address_everything_passes(gateway: Gateway) -> None:
     gateway.decide(to_inside(), ALICE)
-    gateway.configure(outside_address=IPv4Address(0))
+    gateway.configure(addresses=())
     for destination in (OUTSIDE, ROUTER):
         packet = bytes(esp(PEER, destination))
         out = gateway.from_outside(packet)

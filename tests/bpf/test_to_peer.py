@@ -92,14 +92,14 @@ def test_a_packet_held_from_outside_is_turned_round(gateway: Gateway) -> None:
 
 
 def test_a_packet_held_for_an_address_that_is_gone_goes_nowhere(gateway: Gateway) -> None:
-    gateway.configure(outside_address=IPv4Address("192.0.2.77"))
+    gateway.configure(addresses=(IPv4Address("192.0.2.77"),))
     assert gateway.from_inside(esp(PEER, OUTSIDE), mark=REINJECTED).verdict == DROP
     assert gateway.counted() == {Reason.NO_CANDIDATE: 1}
 
 
 def test_without_an_outside_address_nothing_leaves(gateway: Gateway) -> None:
     gateway.decide(to_peer(), ALICE)
-    gateway.configure(outside_address=IPv4Address(0))
+    gateway.configure(addresses=())
     assert gateway.from_inside(esp(ALICE, PEER)).verdict == DROP
     assert gateway.from_inside(esp(ROUTER, PEER)).verdict == DROP
     assert gateway.counted() == {Reason.NO_OUTSIDE_ADDRESS: 2}
@@ -182,6 +182,6 @@ def test_the_sender_is_known_for_icmp_errors(gateway: Gateway) -> None:
     gateway.decide(to_peer(BOB, 0xABCDEF01), BOB)
     gateway.decide(to_peer(ROUTER, 0xABCDEF02), ROUTER)
     senders = gateway.loaded.maps["senders"]
-    assert senders.lookup(abi.pack_sender_key(to_peer(BOB, 0xABCDEF01))) == Host(IPv4Address(BOB)).packed
-    assert senders.lookup(abi.pack_sender_key(to_peer(ROUTER, 0xABCDEF02))) is None
-    assert struct.calcsize("=4sIQ") == senders.key_size
+    assert senders.lookup(abi.pack_sender_key(to_peer(BOB, 0xABCDEF01), 0)) == Host(IPv4Address(BOB)).packed
+    assert senders.lookup(abi.pack_sender_key(to_peer(ROUTER, 0xABCDEF02), 0)) is None
+    assert struct.calcsize("=4sIQII") == senders.key_size

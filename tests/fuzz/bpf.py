@@ -24,7 +24,7 @@ from tests.fuzz.packets import PROGRAMS, packet
 from tests.fuzz.running import Finding
 from throughway.core.errors import KernelRefused
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import Host, Path, Peer
 from throughway.dataplane.abi import PuntKind, pack_key
 from throughway.dataplane.libbpf import test_run
 
@@ -46,7 +46,7 @@ def prepare(gateway: Gateway) -> None:
     gateway.configure(punts_per_peer=_RATE, punts_per_host=_RATE, ike_per_address=_RATE, fragments_per_address=_RATE)
     peer = Peer(_ip(PEER))
     for (protocol, number), hosts in TO_INSIDE.items():
-        key = FlowKey.to_inside(protocol, peer, number)
+        key = FlowKey.to_inside(protocol, Path(peer), number)
         assert gateway.decide(key, *(str(_ip(host)) for host in hosts)) == 0
     for host, protocol, number in TO_PEER:
         key = FlowKey.to_peer(protocol, Host(_ip(host)), peer, number)
@@ -125,7 +125,7 @@ class Run:
     def assert_nothing_was_learnt(self) -> None:
         """The mappings are those that were decided."""
         peer = Peer(_ip(PEER))
-        keys = {pack_key(FlowKey.to_inside(protocol, peer, number)) for protocol, number in TO_INSIDE}
+        keys = {pack_key(FlowKey.to_inside(protocol, Path(peer), number)) for protocol, number in TO_INSIDE}
         keys |= {
             pack_key(FlowKey.to_peer(protocol, Host(_ip(host)), peer, number)) for host, protocol, number in TO_PEER
         }

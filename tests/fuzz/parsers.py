@@ -12,7 +12,7 @@ from tests.fuzz.running import Finding
 from throughway.control import frames
 from throughway.control.errors import RequestRefused
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer
+from throughway.core.ids import Host, IpProtocol, Path, Peer
 from throughway.core.ports import ControlObserved, IkeObserved, Punted
 from throughway.service import hearing
 from throughway.wire import esp, gre, icmp, ike, ipv4, l2tpv3, udp
@@ -71,7 +71,7 @@ def look_at_payload(data: bytes, packet: ipv4.Ipv4Packet) -> None:
             assert (header is None) == (len(packet.payload) < esp.HEADER_SIZE)
             spi = int.from_bytes(packet.payload[:4], "big")
             assert header is None or header.spi == spi
-            for key in (FlowKey.to_inside(50, PEER, spi), FlowKey.to_peer(50, HOST, PEER, spi)):
+            for key in (FlowKey.to_inside(50, Path(PEER), spi), FlowKey.to_peer(50, HOST, PEER, spi)):
                 assert (hearing.event_of(Punted(key, data, is_copy=False)) is None) == (header is None)
 
 

@@ -9,7 +9,7 @@ from throughway.lab.progress import Progress
 from throughway.lab.run import run_scenario
 from throughway.lab.scenarios import named
 
-SLOW = {"address-change", "esp-rekey", "adoption"}
+SLOW = {"address-change", "two-addresses", "esp-rekey", "adoption"}
 """Those with ends in a guest."""
 
 BY_PLAIN_MASQUERADE = {
@@ -22,11 +22,13 @@ BY_PLAIN_MASQUERADE = {
     "ipv6": "ESP that nobody asked for passes",
     "ipv6-closed": "ESP of the device passes",
     "tun-outside": "ESP of 10.77.0.12 passes to the peer",
+    "outside-returns": "both tunnels go on through it with another index",
     "router-own-vpn": "ESP of 10.77.0.12 passes to the peer",
     "esp-rekey": "the tunnels are up",
     "adoption": "all tunnels carry again within 2 s",
     "flood": "both tunnels carry",
     "address-change": "vpnc2 recovers from another outside address",
+    "two-addresses": "GRE with one key: 10.77.0.14 passes by its address",
 }
 """What a plain Linux router fails at, by scenario."""
 

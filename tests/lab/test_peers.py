@@ -33,6 +33,7 @@ def case(name: str, carries: str, never: str = "", *, full: bool = True) -> obje
         case("ikev2-natt", "udp 4500", "50", full=False),
         case("l2tpv3", "115", full=False),
         case("gre-key", "47", full=False),
+        case("router-vpnc", "50", "udp 4500", full=False),
         case("ikev2-native", "50", "udp 4500"),
         case("esp-manual", "50", "udp 500"),
         case("same-account", "50", "udp 4500"),

@@ -10,7 +10,7 @@ from tests.properties.histories import betweens
 from tests.properties.world import HOSTS, OUTSIDE, PEERS, Between, World
 from throughway.core import discriminators
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer
+from throughway.core.ids import Host, IpProtocol, Path, Peer
 from throughway.core.limits import Limits
 from throughway.wire import ipv4, l2tpv3
 
@@ -149,7 +149,7 @@ class ClearWorld:
         world.say_l2tp(host, peer, 0, SCCRQ, {l2tpv3.ASSIGNED_CONNECTION_ID: connection})
         world.hear_l2tp(peer, connection, SCCRP, {l2tpv3.ASSIGNED_CONNECTION_ID: far})
         world.say_l2tp(host, peer, far, ICRQ, {l2tpv3.LOCAL_SESSION_ID: own})
-        holder = world.tracker.owner(FlowKey.to_inside(L2TPV3, peer, own))
+        holder = world.tracker.owner(FlowKey.to_inside(L2TPV3, Path(peer), own))
         assert holder is not None, "whoever assigned it first has it"
         if holder == host:
             ids = {l2tpv3.LOCAL_SESSION_ID: peers, l2tpv3.REMOTE_SESSION_ID: own}

@@ -12,7 +12,7 @@ from tests.properties import packets
 from tests.properties.world import HOSTS, PEERS, Between, Sa, World
 from throughway.core.events import HostDisowned, RefusalKind
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 
 
 class How(Enum):
@@ -213,7 +213,7 @@ class History:
             return
         mappings = self.world.mappings()
         for sa in self._from_before:
-            inside = FlowKey.to_inside(IpProtocol.ESP, sa.peer, sa.spi_to_inside)
+            inside = FlowKey.to_inside(IpProtocol.ESP, Path(sa.peer), sa.spi_to_inside)
             outside = FlowKey.to_peer(IpProtocol.ESP, sa.host, sa.peer, sa.spi_to_peer)
             sa.is_gone = sa.is_gone or not sa.has_come_in or inside not in mappings or outside not in mappings
         self._carried_over = self._came_in_before.copy()
@@ -231,7 +231,7 @@ class History:
             else:
                 self._carried_over.update((host, key.peer) for host in hosts)
         for sa in self.world.sas:
-            key = FlowKey.to_inside(IpProtocol.ESP, sa.peer, sa.spi_to_inside)
+            key = FlowKey.to_inside(IpProtocol.ESP, Path(sa.peer), sa.spi_to_inside)
             sa.has_come_in = sa.has_come_in and sa.host in mappings.get(key, ())
         self._came_in_before = Counter(sa.between for sa in self.world.sas if sa.has_come_in)
 

@@ -23,7 +23,7 @@ from throughway.core.events import (
     RefusalKind,
 )
 from throughway.core.flows import Direction
-from throughway.core.ids import Host, Spi
+from throughway.core.ids import Host, Path, Spi
 from throughway.core.limits import Limits
 from throughway.core.tracker import Tracker
 from throughway.core.verdicts import Certain
@@ -99,7 +99,7 @@ def shuffled(truth: Truth, random: Random) -> list[Event]:
         spis = [spi for spi, owner in truth.owners.items() if owner == host]
         for n, spi in enumerate(spis, start=1):
             agreed = max(at for at, event in enumerate(line) if _is_of_message(event, n)) + 1
-            for event in (EspUnclaimed(PEER, spi, 1), EspFromInside(host, PEER, Spi(spi << 8), 1)):
+            for event in (EspUnclaimed(Path(PEER), spi, 1), EspFromInside(host, PEER, Spi(spi << 8), 1)):
                 line.insert(random.randint(agreed, len(line)), event)
         lines.append(line)
     events = []
@@ -162,7 +162,7 @@ def test_law_4_the_owner_is_the_same_for_every_order_of_the_evidence(truth: Trut
     for event in shuffled(truth, random):
         listener.tell(event)
     listener.answer_all()
-    verdicts = {spi: listener.tracker.verdict(PEER, spi) for spi in truth.owners}
+    verdicts = {spi: listener.tracker.verdict(Path(PEER), spi) for spi in truth.owners}
     certain = {spi: verdict.host for spi, verdict in verdicts.items() if isinstance(verdict, Certain)}
     assert certain.items() <= truth.owners.items(), "whoever is believed to own an SPI does"
     assert truth.reasoned(listener.disowned).items() <= certain.items(), "what can be concluded is concluded"

@@ -29,7 +29,7 @@ from throughway.core.events import (
     RefusalKind,
 )
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.wire.l2tpv3 import LOCAL_SESSION_ID
 
@@ -89,7 +89,7 @@ def many_exchanges(n: int) -> Iterable[Event]:
     """Mallory and an accomplice outside agree on another child SA each time."""
     for from_host in (True, False):
         yield IkeMessageSeen(MALLORY, EVIL, 0xBAD, IkeExchange.CHILD, n, from_host, floated=False)
-    yield EspUnclaimed(EVIL, Spi(0x400000 + n), 1)
+    yield EspUnclaimed(Path(EVIL), Spi(0x400000 + n), 1)
 
 
 def many_unanswered_exchanges(n: int) -> Iterable[Event]:
@@ -100,12 +100,12 @@ def many_unanswered_exchanges(n: int) -> Iterable[Event]:
 def many_forged_spis(n: int) -> Iterable[Event]:
     """Somebody outside sends with the address of a peer and another SPI each time."""
     yield EspFromInside(MALLORY, EVIL, Spi(0x500000), 1)
-    yield EspUnclaimed(EVIL, Spi(0x600000 + n), 1)
+    yield EspUnclaimed(Path(EVIL), Spi(0x600000 + n), 1)
 
 
 def many_forged_peers(n: int) -> Iterable[Event]:
     """Somebody outside sends with addresses that nobody inside ever asked."""
-    yield EspUnclaimed(Peer(IPv4Address("233.252.0.0") + n), Spi(0x700000 + n), 1)
+    yield EspUnclaimed(Path(Peer(IPv4Address("233.252.0.0") + n)), Spi(0x700000 + n), 1)
 
 
 def many_disowned_spis(n: int) -> Iterable[Event]:
@@ -131,8 +131,8 @@ def many_unmanaged_sessions(n: int) -> Iterable[Event]:
     """Mallory sends with another L2TPv3 session each time, while others wait, and an accomplice answers."""
     yield PortlessFromInside(MALLORY, HOME, L2TPV3, 0x1000000 + n)
     yield PortlessFromInside(MALLORY, EVIL, L2TPV3, 0x1000000 + n)
-    yield PortlessUnclaimed(EVIL, L2TPV3, 0x2000000 + n)
-    yield PortlessUnclaimed(EVIL, L2TPV3, 0x3000000 + n)
+    yield PortlessUnclaimed(Path(EVIL), L2TPV3, 0x2000000 + n)
+    yield PortlessUnclaimed(Path(EVIL), L2TPV3, 0x3000000 + n)
 
 
 def many_assigned_sessions(n: int) -> Iterable[Event]:
@@ -145,8 +145,8 @@ def many_assigned_sessions(n: int) -> Iterable[Event]:
 
 def many_forged_sessions(n: int) -> Iterable[Event]:
     """Somebody outside sends with the address of a peer and another L2TPv3 session or GRE key each time."""
-    yield PortlessUnclaimed(HOME, L2TPV3, 0x7000000 + n)
-    yield PortlessUnclaimed(HOME, GRE, discriminators.of_gre(0x7000000 + n))
+    yield PortlessUnclaimed(Path(HOME), L2TPV3, 0x7000000 + n)
+    yield PortlessUnclaimed(Path(HOME), GRE, discriminators.of_gre(0x7000000 + n))
 
 
 ATTACKS: tuple[Attack, ...] = (
@@ -230,7 +230,7 @@ def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(attacks
             world.come_in(sa)
         for protocol, name in clear_text:
             world.come_portless(HOME, protocol, name)
-            assert world.mappings()[FlowKey.to_inside(protocol, HOME, name)] == {ALICE}
+            assert world.mappings()[FlowKey.to_inside(protocol, Path(HOME), name)] == {ALICE}
         world.wait(100.0 if is_slow else 0.1)
     assert sizes[-1] <= 1.05 * sizes[0] + 80, f"state grows with what is thrown at it: {sizes}"
     for host, peer in ((BOB, HOME), (BOB, WORK), (ALICE, HOME)):

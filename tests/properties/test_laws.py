@@ -27,7 +27,7 @@ from tests.properties.world import HOSTS, PEERS, Sa, World
 from throughway.core.commands import Command, FanOut, InstallMapping, RemoveMapping
 from throughway.core.events import EspFromInside, EspUnclaimed, Event, HostDisowned, IkeMessageSeen, RefusalKind
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 from throughway.core.verdicts import Certain, Contested, Unknown, Verdict
 
 REKEY_EVERY_S = 300.0
@@ -103,8 +103,8 @@ class CertainWatch:
     def look(self) -> None:
         """Take note of the verdicts as they are now."""
         self._certain = {
-            (peer, spi): verdict
-            for peer, spi, verdict in self._world.tracker.bindings()
+            (path.peer, spi): verdict
+            for path, spi, verdict in self._world.tracker.bindings()
             if isinstance(verdict, Certain)
         }
 
@@ -165,7 +165,7 @@ def test_law_3_a_host_that_never_exchanged_anything_receives_nothing(steps: list
     for step in steps:
         history.play(step)
     for peer in set(PEERS) - {peer for _, peer in world.exchanged}:
-        assert world.tracker.verdict(peer, Spi(0x30000)) == Unknown()
+        assert world.tracker.verdict(Path(peer), Spi(0x30000)) == Unknown()
 
 
 def _assert_in(member: object, group: set[tuple[Host, Peer]]) -> None:
@@ -174,7 +174,7 @@ def _assert_in(member: object, group: set[tuple[Host, Peer]]) -> None:
 
 def inside_key(sa: Sa) -> FlowKey:
     """Name what comes in of an SA."""
-    return FlowKey.to_inside(IpProtocol.ESP, sa.peer, sa.spi_to_inside)
+    return FlowKey.to_inside(IpProtocol.ESP, Path(sa.peer), sa.spi_to_inside)
 
 
 def outside_key(sa: Sa) -> FlowKey:
@@ -277,8 +277,8 @@ def probe(world: World, peer: Peer) -> list[Verdict]:
     verdicts = []
     for n in range(PROBES):
         spi = Spi(0x40000 + n)
-        world.tell(EspUnclaimed(peer, spi, 1))
-        verdict = world.tracker.verdict(peer, spi)
+        world.tell(EspUnclaimed(Path(peer), spi, 1))
+        verdict = world.tracker.verdict(Path(peer), spi)
         verdicts.append(verdict)
         for host in verdict.hosts[1:] if isinstance(verdict, Contested) else ():
             world.tell(HostDisowned(host, peer, spi, RefusalKind.INVALID_SPI))
@@ -317,7 +317,7 @@ class AdoptedWatch:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, HostDisowned):
-            key = FlowKey.to_inside(IpProtocol.ESP, event.peer, event.spi_to_inside)
+            key = FlowKey.to_inside(IpProtocol.ESP, Path(event.peer), event.spi_to_inside)
             if event.host in self._known.get(key, ()):
                 del self._known[key]
 
@@ -326,5 +326,5 @@ class AdoptedWatch:
             self._known.pop(command.key, None)
 
     def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
-        known = self._known.get(FlowKey.to_inside(IpProtocol.ESP, peer, spi))
+        known = self._known.get(FlowKey.to_inside(IpProtocol.ESP, Path(peer), spi))
         assert known is None or host in known, f"{spi:#x} of {known} came to {host}"

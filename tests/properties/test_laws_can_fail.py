@@ -23,7 +23,7 @@ from throughway.core.events import (
     TimerExpired,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import IpProtocol
+from throughway.core.ids import IpProtocol, Path
 from throughway.core.tracker import Tracker
 from throughway.core.verdicts import Certain
 
@@ -42,9 +42,9 @@ class EasilyShaken(Tracker):
     def handle(self, event: Event, now: float) -> list[Command]:
         commands = super().handle(event, now)
         if isinstance(event, IkeMessageSeen):
-            for peer, spi, verdict in self.bindings():
-                if peer == event.peer and isinstance(verdict, Certain) and verdict.host != event.host:
-                    key = FlowKey.to_inside(IpProtocol.ESP, peer, spi)
+            for path, spi, verdict in self.bindings():
+                if path.peer == event.peer and isinstance(verdict, Certain) and verdict.host != event.host:
+                    key = FlowKey.to_inside(IpProtocol.ESP, path, spi)
                     commands.append(FanOut(key, (verdict.host, event.host)))
         return commands
 
@@ -73,9 +73,9 @@ class OneAtATime(Tracker):
     def handle(self, event: Event, now: float) -> list[Command]:
         commands = super().handle(event, now)
         if isinstance(event, EspFromInside):
-            for peer, spi, verdict in self.bindings():
-                if isinstance(verdict, Certain) and (verdict.host, peer) == (event.host, event.peer):
-                    commands.append(RemoveMapping(FlowKey.to_inside(IpProtocol.ESP, peer, spi)))
+            for path, spi, verdict in self.bindings():
+                if isinstance(verdict, Certain) and (verdict.host, path.peer) == (event.host, event.peer):
+                    commands.append(RemoveMapping(FlowKey.to_inside(IpProtocol.ESP, path, spi)))
         return commands
 
 
@@ -121,7 +121,7 @@ class LastComer(Tracker):
         commands = super().handle(event, now)
         if isinstance(event, PortlessFromInside) and any(isinstance(command, Refuse) for command in commands):
             key = FlowKey.to_peer(event.protocol, event.host, event.peer, event.discriminator)
-            back = FlowKey.to_inside(event.protocol, event.peer, event.discriminator)
+            back = FlowKey.to_inside(event.protocol, Path(event.peer), event.discriminator)
             return [InstallMapping(back, event.host), InstallMapping(key, event.host), Reinject(key)]
         return commands
 

@@ -15,7 +15,7 @@ from tests.properties import recorded, world
 from tests.properties.recorded import Frame, Session
 from tests.properties.test_laws_can_fail import FirstGuess
 from tests.properties.world import OUTSIDE, PEERS, World
-from throughway.core.ids import Host, IpProtocol, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Spi
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown
 
 pytestmark = needs_captures
@@ -87,8 +87,8 @@ class Merged:
         self.world.plane.from_outside(packet)
 
     def _look(self) -> None:
-        for peer, spi, verdict in self.world.tracker.bindings():
-            assert peer == PEER
+        for path, spi, verdict in self.world.tracker.bindings():
+            assert path == Path(PEER)
             self.first_verdicts.setdefault(spi, verdict)
             match verdict:
                 case Certain(host):

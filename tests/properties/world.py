@@ -21,12 +21,12 @@ from throughway.core.events import (
     HostDisowned,
     IkeMessageSeen,
     MappingsAdopted,
-    OutsideAddressChanged,
+    OutsideAddressesChanged,
     RefusalKind,
     TimerExpired,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.ports import Report
 from throughway.core.tracker import Tracker
@@ -68,7 +68,7 @@ class World:
         self.limits = limits or Limits()
         self.now = 10_000.0
         self.tracker = Tracker(self.limits)
-        self.plane = FakeDataPlane(self.limits, lambda: self.now, OUTSIDE)
+        self.plane = FakeDataPlane(self.limits, lambda: self.now, [OUTSIDE])
         self.sas: list[Sa] = []
         self.talkative: set[Host] = set()
         """Hosts that answer what is not their own with ICMP; the others stay silent (RFC 4303 section 3.4.2)."""
@@ -177,7 +177,7 @@ class World:
 
     def forge(self, peer: Peer, spi: Spi) -> None:
         """Let a packet come that belongs to nobody, past what the data plane would have stopped."""
-        self.tell(EspUnclaimed(peer, spi, 1))
+        self.tell(EspUnclaimed(Path(peer), spi, 1))
         self.plane.from_outside(packets.esp(peer, OUTSIDE, spi, 1, self.number("packet")))
         self.settle()
 
@@ -200,8 +200,8 @@ class World:
 
     def change_address(self) -> None:
         """Let the outside address go and come back."""
-        self.tell(OutsideAddressChanged(OUTSIDE, None))
-        self.tell(OutsideAddressChanged(None, OUTSIDE))
+        self.tell(OutsideAddressesChanged((OUTSIDE,), (), ()))
+        self.tell(OutsideAddressesChanged((), (OUTSIDE,), (0,)))
 
     def restart(self) -> None:
         """Kill the daemon and start it again over the tables that it left."""

@@ -75,6 +75,12 @@ def up(
         str | None,
         typer.Option(metavar="IF", autocompletion=_interfaces_here, help="Interface towards the internet."),
     ] = None,
+    outside_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDR", help="Give devices this address of the outside interface; may be repeated. Default: all."
+        ),
+    ] = None,
     gateway: Annotated[
         str, typer.Option(metavar="NAME", envvar="THROUGHWAY_GATEWAY", help="The name of this gateway.")
     ] = GATEWAY_DEFAULT,
@@ -91,7 +97,7 @@ def up(
     Ctrl-C, SIGTERM and `throughway down` stop it, and leave no rule, program or mapping behind.
     """
     with _explained():
-        become_daemon(inside or [], outside, gateway, attach, keep, ipv6_ipsec)
+        become_daemon(inside or [], outside, gateway, attach, keep, ipv6_ipsec, outside_address or [])
 
 
 @app.command()

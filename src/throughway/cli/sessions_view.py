@@ -6,6 +6,7 @@ the narrow one has two lines a session and fits into 80 columns. Which one is us
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from textwrap import wrap
 from typing import Final
@@ -61,7 +62,8 @@ class SessionsView:
 
     def __init__(self, gateway: str, sessions: Sequence[Session], height: int | None = None, note: str = "") -> None:
         self._gateway = gateway
-        self._sessions = sorted(sessions, key=_order)
+        several = len({session.address for session in sessions if session.address}) > 1
+        self._sessions = sorted((_by_address(session) if several else session for session in sessions), key=_order)
         self._height = height
         self._note = note
 
@@ -190,6 +192,11 @@ def _cells(session: Session, ascii_only: bool) -> tuple[str, ...]:
         duration(session.age_s),
         duration(session.idle_s),
     )
+
+
+def _by_address(session: Session) -> Session:
+    """Say beside the peer which address of ours it sees; only of use where it has more than one."""
+    return replace(session, peer=f"{session.peer} by {session.address}") if session.address else session
 
 
 def _two_lines(first: str, second: str, style: str = "") -> Text:

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,13 @@ class CannotStart(ControlError):
 
 
 def become_daemon(
-    inside: Sequence[str], outside: str | None, gateway: str, attach: Attach, keep: bool, ipv6_ipsec: bool
+    inside: Sequence[str],
+    outside: str | None,
+    gateway: str,
+    attach: Attach,
+    keep: bool,
+    ipv6_ipsec: bool,
+    outside_addresses: Sequence[str] = (),
 ) -> None:
     """Replace this process by the daemon, which so stays in the foreground and gets the signals.
 
@@ -37,18 +44,26 @@ def become_daemon(
     """
     socket_path(gateway)
     check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
-    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec)
+    check_addresses(outside_addresses)
+    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec, outside_addresses)
     check_privileges(os.geteuid(), _effective_capabilities(), arguments)
     sys.stdout.flush()
     os.execv(sys.executable, daemon_command(arguments))  # noqa: S606 - no shell is wanted
 
 
 def daemon_arguments(
-    inside: Sequence[str], outside: str, gateway: str, attach: Attach, keep: bool, ipv6_ipsec: bool
+    inside: Sequence[str],
+    outside: str,
+    gateway: str,
+    attach: Attach,
+    keep: bool,
+    ipv6_ipsec: bool,
+    outside_addresses: Sequence[str] = (),
 ) -> list[str]:
     """Return the options of the daemon, which are those of `up`."""
     arguments = [word for interface in inside for word in ("--inside", interface)]
     arguments += ["--outside", outside, "--gateway", gateway, "--attach", attach.value]
+    arguments += [word for address in outside_addresses for word in ("--outside-address", address)]
     arguments += [] if ipv6_ipsec else ["--no-ipv6-ipsec"]
     return [*arguments, "--keep"] if keep else arguments
 
@@ -73,6 +88,17 @@ def check_interfaces(inside: Sequence[str], outside: str | None, here: Sequence[
             raise CannotStart(f"there is no interface {interface!r}", choices)
     if outside in inside:
         raise CannotStart(f"{outside} is named as inside and outside", "one interface cannot be both")
+
+
+def check_addresses(addresses: Sequence[str]) -> None:
+    """Refuse what is no IPv4 address, and what is named twice."""
+    for address in addresses:
+        try:
+            IPv4Address(address)
+        except ValueError:
+            raise CannotStart(f"{address!r} is no IPv4 address", "name one of the outside interface") from None
+    if len(set(addresses)) != len(addresses):
+        raise CannotStart("an outside address is named twice", "name each once")
 
 
 def check_privileges(user: int, capabilities: int, arguments: Sequence[str]) -> None:

@@ -36,7 +36,11 @@ def print_status(status: Status, console: Console) -> None:
 
 
 def _facts(status: Status) -> list[tuple[str, str]]:
-    address = status.outside_address or "no IPv4 address; nothing is translated until it has one"
+    address = (
+        ", ".join(status.outside_addresses)
+        or status.outside_address
+        or "no IPv4 address; nothing is translated until it has one"
+    )
     release = status.version
     if status.version != __version__:
         release += f"; this command is {__version__}: restart the daemon to bring them together"

@@ -66,7 +66,8 @@ class Session(_Record):
 
     Discriminators are text, as people write them: "0x1234abcd" for an SPI, "udp 51820" for a port,
     "call 128" for a PPTP call, "key 0x2a" for GRE. The newest comes first. Ages are in seconds.
-    `reason` is a sentence for people, and empty where nothing was refused.
+    `reason` is a sentence for people, and empty where nothing was refused. `address` is ours that the
+    peer sees, and empty where there is none.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Session(_Record):
     idle_s: float
     carried_by: CarriedBy
     reason: str = ""
+    address: str = ""
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -111,6 +113,7 @@ class Session(_Record):
             idle_s=read.number("idle_s"),
             carried_by=read.choice("carried_by", CarriedBy),
             reason=read.text("reason") if read.has("reason") else "",
+            address=read.text("address") if read.has("address") else "",
         )
 
 
@@ -163,7 +166,8 @@ class Status(_Record):
     """The gateway at a glance.
 
     `reasons` counts packets by the name of their reason, those that were carried before those that
-    were dropped. `adopted` counts the mappings taken over from an earlier run.
+    were dropped. `outside_address` is the primary one of `outside_addresses`. `adopted` counts the mappings
+    taken over from an earlier run.
     """
 
     version: str
@@ -181,6 +185,7 @@ class Status(_Record):
     adopted: int
     reasons: Mapping[str, int]
     findings: tuple[Finding, ...]
+    outside_addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -207,6 +212,7 @@ class Status(_Record):
             adopted=read.integer("adopted"),
             reasons=read.integers("reasons"),
             findings=tuple(Finding.from_json(one, f"{where}.findings[{at}]") for at, one in enumerate(findings)),
+            outside_addresses=read.texts("outside_addresses") if read.has("outside_addresses") else (),
         )
 
 

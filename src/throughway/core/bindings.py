@@ -11,7 +11,7 @@ Counted so, the credits of a host are never fewer than the inbound SPIs that it 
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from throughway.core.ids import Host, Peer, Spi
+from throughway.core.ids import Host, Path, Spi
 from throughway.core.verdicts import Verdict
 
 _K = TypeVar("_K")
@@ -46,7 +46,8 @@ class Binding:
 
     `candidates` are all hosts that may own it, best last; the verdict follows from them.
     `is_credited` says that the candidates were chosen by their credits: only then may credits rule
-    them out again, and only then is one used up. `disowned_by` said that it is not theirs.
+    them out again, and only then is one used up. `disowned_by` said that it is not theirs. `is_router_sa`:
+    the router's kernel says that it is the router's, which nothing shakes and no silence ends.
     """
 
     spi: Spi
@@ -56,6 +57,7 @@ class Binding:
     verdict: Verdict
     is_credited: bool
     disowned_by: frozenset[Host] = frozenset()
+    is_router_sa: bool = False
 
 
 @dataclass(slots=True)
@@ -149,6 +151,10 @@ class HostAtPeer:
         """Take back one count of `own`."""
         self.owned = max(0, self.owned - 1)
 
+    def use_up_credit(self) -> None:
+        """Take back one credit for an inbound SPI, because that one will not come again."""
+        self.credits_in = max(self.owned, self.credits_in - 1)
+
 
 def _remember(table: dict[_K, _V], key: _K, value: _V) -> None:
     table[key] = value
@@ -158,9 +164,9 @@ def _remember(table: dict[_K, _V], key: _K, value: _V) -> None:
 
 @dataclass(slots=True)
 class PeerState:
-    """One peer: the hosts that spoke with it, and the SPIs that come from it."""
+    """One peer at one of our addresses: the hosts that spoke with it from there, and the SPIs that it sends there."""
 
-    peer: Peer
+    path: Path
     hosts: dict[Host, HostAtPeer] = field(default_factory=dict)
     bindings: dict[Spi, Binding] = field(default_factory=dict)
     contested: dict[Spi, Binding] = field(default_factory=dict)

@@ -4,16 +4,20 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host
+from throughway.core.ids import Host, Path
 from throughway.core.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class InstallMapping:
-    """Give the flow to one host (ROUTER: to the router's own stack). Replaces a fan-out of the same key."""
+    """Give the flow to one host (ROUTER: to the router's own stack). Replaces a fan-out of the same key.
+
+    `slot` is that of the address which a flow to the peer is sent from.
+    """
 
     key: FlowKey
     host: Host
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,14 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetPath:
+    """Let the kernel's own translation forget which address the host has with the peer."""
+
+    host: Host
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Tell the tracker TimerExpired at this monotonic time."""
 
@@ -66,4 +78,4 @@ class Record:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-Command: TypeAlias = InstallMapping | FanOut | RemoveMapping | Reinject | Refuse | WakeAt | Record
+Command: TypeAlias = InstallMapping | FanOut | RemoveMapping | Reinject | Refuse | ForgetPath | WakeAt | Record

@@ -8,7 +8,7 @@ not know), so nothing stalls while we are not sure.
 from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Spi
 from throughway.core.inference import possible_owners
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown
@@ -18,9 +18,9 @@ MATCHED_MAX = 64
 the square of the hosts; above, each host is ruled out by its own credits alone."""
 
 
-def key_of(peer: Peer, spi: Spi) -> FlowKey:
+def key_of(path: Path, spi: Spi) -> FlowKey:
     """Name the flow of an SPI that comes from a peer."""
-    return FlowKey.to_inside(IpProtocol.ESP, peer, spi)
+    return FlowKey.to_inside(IpProtocol.ESP, path, spi)
 
 
 def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits) -> list[Command]:
@@ -52,8 +52,19 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     commands += reconsider(state, now, limits)
     if isinstance(binding.verdict, Unknown):
         commands += _settle(state, binding, chosen, now, limits)
-    commands.append(Reinject(key_of(state.peer, spi)))
+    commands.append(Reinject(key_of(state.path, spi)))
     return commands
+
+
+def give_to_router(state: PeerState, spi: Spi, now: float, limits: Limits) -> list[Command]:
+    """Believe the kernel that it has the security association, whatever was believed before."""
+    binding = state.bindings.get(spi)
+    if binding is None:
+        binding = Binding(spi=spi, first_at=now, last_packet_at=now, candidates=(), verdict=Unknown(), is_credited=True)
+    elif not binding.is_credited:
+        binding.verdict, binding.is_credited = Unknown(), True  # It used no credit up, so there is none to give back.
+    binding.is_router_sa = True
+    return _settle(state, binding, (ROUTER,), now, limits) + reconsider(state, now, limits)
 
 
 def reconsider(state: PeerState, now: float, limits: Limits) -> list[Command]:
@@ -80,7 +91,7 @@ def reconsider(state: PeerState, now: float, limits: Limits) -> list[Command]:
 
 def _settle(state: PeerState, binding: Binding, hosts: tuple[Host, ...], now: float, limits: Limits) -> list[Command]:
     """Make the candidates of a binding what evidence left of them, and say what follows in the data plane."""
-    key = key_of(state.peer, binding.spi)
+    key = key_of(state.path, binding.spi)
     _release(state, binding)
     binding.candidates = hosts
     state.keep(binding)
@@ -92,7 +103,9 @@ def _settle(state: PeerState, binding: Binding, hosts: tuple[Host, ...], now: fl
         ]
     (host,) = hosts
     owner = state.hosts.get(host)
-    if binding.disowned_by:
+    if binding.is_router_sa:
+        basis = Basis.ROUTER_SA
+    elif binding.disowned_by:
         basis = Basis.DISOWNED
     elif binding.is_credited and owner is not None and now >= owner.unseen_until:
         basis = Basis.CREDIT
@@ -129,7 +142,7 @@ def offer_next(state: PeerState, binding: Binding, answering: frozenset[Host], l
         return []
     waiting = [host for host in binding.candidates if host not in heard]
     binding.candidates = (*silent, *waiting, *(host for host in heard if host in answering))
-    return [FanOut(key_of(state.peer, binding.spi), offered(binding, limits))]
+    return [FanOut(key_of(state.path, binding.spi), offered(binding, limits))]
 
 
 def widen(state: PeerState, newcomer: HostAtPeer, now: float, limits: Limits) -> list[Command]:
@@ -183,7 +196,7 @@ def forget_binding(state: PeerState, spi: Spi) -> list[Command]:
     """Drop the belief and the mapping. Its owner gets the credit back: the same SPI may come again."""
     _release(state, state.bindings[spi])
     state.drop(spi)
-    return [RemoveMapping(key_of(state.peer, spi))]
+    return [RemoveMapping(key_of(state.path, spi))]
 
 
 def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
@@ -196,4 +209,5 @@ def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
 
 
 def _record(name: str, state: PeerState, binding: Binding, **fields: object) -> Record:
-    return Record(name, {"protocol": "esp", "peer": str(state.peer), "spi_to_inside": f"{binding.spi:#010x}", **fields})
+    peer, spi = str(state.path.peer), f"{binding.spi:#010x}"
+    return Record(name, {"protocol": "esp", "peer": peer, "spi_to_inside": spi, **fields})

@@ -16,12 +16,17 @@ from throughway.core.events import (
     IkeExchange,
     IkeMessageSeen,
     RefusalKind,
+    RouterSaAdded,
+    RouterSaDeleted,
 )
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Tunnels
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+
+_ROUTER_SAS: Final = "router-sas"
+"""Holds the relation of the router and a peer for as long as the kernel has security associations."""
 
 
 class EspPart:
@@ -30,21 +35,21 @@ class EspPart:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
-        self._peers: Final[dict[Peer, PeerState]] = {}
+        self._peers: Final[dict[Path, PeerState]] = {}
 
     # Queries
 
-    def verdict(self, peer: Peer, spi: Spi) -> Verdict:
+    def verdict(self, path: Path, spi: Spi) -> Verdict:
         """Say what is believed of an SPI that comes from a peer."""
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         binding = state.bindings.get(spi) if state else None
         return binding.verdict if binding else Unknown()
 
-    def bindings(self) -> Iterator[tuple[Peer, Spi, Verdict]]:
+    def bindings(self) -> Iterator[tuple[Path, Spi, Verdict]]:
         """All inbound SPIs that are known, in no order."""
         for state in self._peers.values():
             for binding in state.bindings.values():
-                yield state.peer, binding.spi, binding.verdict
+                yield state.path, binding.spi, binding.verdict
 
     def tunnels(self) -> Iterator[Tunnels]:
         """All hosts and peers between which there is ESP, in the order in which they were met."""
@@ -62,7 +67,8 @@ class EspPart:
                 if begun:
                     yield Tunnels(
                         host=host.host,
-                        peer=state.peer,
+                        peer=state.path.peer,
+                        slot=state.path.slot,
                         protocol=IpProtocol.ESP,
                         to_peer=tuple(host.outgoing),
                         to_inside=tuple(binding.spi for binding in own),
@@ -76,7 +82,8 @@ class EspPart:
     def on_from_inside(self, event: EspFromInside, now: float) -> list[Command]:
         """Give the host its SPI towards the peer, which may be the sign of one that comes back."""
         key = FlowKey.to_peer(IpProtocol.ESP, event.host, event.peer, event.spi_to_peer)
-        host = self._meet(event.host, event.peer, now, is_start=False)
+        path = self._bounds.path(event.host, event.peer, event.slot)
+        host = self._meet(event.host, path, now, is_start=False)
         if host is None:
             return [Refuse(key, Reason.REFUSED, "hosts.limit")]
         commands: list[Command] = []
@@ -87,11 +94,11 @@ class EspPart:
             is_new = event.sequence <= self._limits.new_sa_sequence_max
             unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
             self._bounds.mappings += 1
-            state = self._peers[event.peer]
+            state = self._peers[path]
             if unexplained:
                 commands += deciding.widen(state, host, now, self._limits)
             commands += deciding.reconsider(state, now, self._limits)
-        commands += [InstallMapping(key, event.host), Reinject(key)]
+        commands += [InstallMapping(key, event.host, path.slot), Reinject(key)]
         return commands
 
     def _make_room_outgoing(self, host: HostAtPeer, peer: Peer) -> list[Command]:
@@ -105,7 +112,8 @@ class EspPart:
     def on_ike_message_seen(self, event: IkeMessageSeen, now: float) -> list[Command]:
         """Credit the host for an exchange that may agree on a child SA."""
         is_start = event.exchange is IkeExchange.INITIAL
-        host = self._meet(event.host, event.peer, now, is_start=is_start)
+        path = self._bounds.path(event.host, event.peer, event.slot)
+        host = self._meet(event.host, path, now, is_start=is_start)
         if host is None:
             return []
         host.see_ike_sa(event.initiator_spi, floated=event.floated)
@@ -125,7 +133,7 @@ class EspPart:
         An ICMP error is not believed of a host that still speaks to the peer: the kernel answers so for
         a VPN program whose socket is full, too.
         """
-        state = self._peers.get(event.peer)
+        state = self._peers.get(self._bounds.path(event.host, event.peer, event.slot))
         host = state.hosts.get(event.host) if state else None
         if state is None or host is None:
             return []
@@ -134,17 +142,17 @@ class EspPart:
             return []
         return deciding.disown(state, event.host, event.spi_to_inside, now, self._limits)
 
-    def _meet(self, host: Host, peer: Peer, now: float, *, is_start: bool) -> HostAtPeer | None:
+    def _meet(self, host: Host, path: Path, now: float, *, is_start: bool) -> HostAtPeer | None:
         """Find or make what is known of a host and a peer; None when there are too many hosts already.
 
         `is_start`: the conversation begins here, before our eyes. If it does not, the host may own
         more than we saw.
         """
-        if not self._bounds.meet(host, peer, IpProtocol.ESP.name, now):
+        if not self._bounds.meet(host, path, IpProtocol.ESP.name, now):
             return None
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         if state is None:
-            state = self._peers[peer] = PeerState(peer)
+            state = self._peers[path] = PeerState(path)
         known = state.hosts.get(host)
         if known is None:
             unseen_until = now if is_start else now + self._limits.unseen_s
@@ -152,27 +160,27 @@ class EspPart:
         known.last_seen_at = now
         return known
 
-    def forget(self, host: Host, peer: Peer, now: float) -> list[Command]:
+    def forget(self, host: Host, path: Path, now: float) -> list[Command]:
         """Forget that a host exchanged anything with a peer."""
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         if state is None or host not in state.hosts:
             return []
         commands: list[Command] = [
-            RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host, peer, spi)) for spi in state.hosts[host].outgoing
+            RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host, path.peer, spi)) for spi in state.hosts[host].outgoing
         ]
         commands += deciding.withdraw(state, host, now, self._limits)
         del state.hosts[host]
-        self._bounds.release(host, peer, IpProtocol.ESP.name)
+        self._bounds.release(host, path, IpProtocol.ESP.name)
         if not state.hosts:
-            del self._peers[peer]
+            del self._peers[path]
         return commands
 
     # What comes from outside
 
     def on_unclaimed(self, event: EspUnclaimed, now: float) -> list[Command]:
         """Decide who gets an inbound SPI."""
-        key = deciding.key_of(event.peer, event.spi_to_inside)
-        state = self._peers.get(event.peer)
+        key = deciding.key_of(event.path, event.spi_to_inside)
+        state = self._peers.get(event.path)
         if state is None:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
         known = state.bindings.get(event.spi_to_inside)
@@ -191,31 +199,62 @@ class EspPart:
             return InstallMapping(key, binding.verdict.host)
         return FanOut(key, deciding.offered(binding, self._limits))
 
+    # What the kernel says of the router's own
+
+    def on_router_sa_added(self, event: RouterSaAdded, now: float) -> list[Command]:
+        """Give the SPI to the router, before its first packet. The kernel tells all that it has: nothing is unseen."""
+        host = self._meet(ROUTER, event.path, now, is_start=True)
+        if host is None:
+            return []
+        state = self._peers[event.path]
+        known = state.bindings.get(event.spi_to_inside)
+        if known is None and not self._bounds.has_room():
+            return []
+        if known is not None and known.is_router_sa:
+            return []
+        self._bounds.mappings += known is None
+        self._bounds.meet(ROUTER, event.path, _ROUTER_SAS, now, is_lasting=True)
+        return deciding.give_to_router(state, event.spi_to_inside, now, self._limits)
+
+    def on_router_sa_deleted(self, event: RouterSaDeleted, now: float) -> list[Command]:
+        """Forget the SPI, and the credit that it used up with it."""
+        state = self._peers.get(event.path)
+        binding = state.bindings.get(event.spi_to_inside) if state else None
+        if state is None or binding is None or not binding.is_router_sa:
+            return []
+        commands = deciding.forget_binding(state, event.spi_to_inside)
+        state.hosts[ROUTER].use_up_credit()
+        if not any(other.is_router_sa for other in state.bindings.values()):
+            self._bounds.release(ROUTER, event.path, _ROUTER_SAS)
+        return commands + deciding.reconsider(state, now, self._limits)
+
     # Time
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
         """Note which tunnels are in use, and which hosts answer."""
-        heard: dict[Peer, set[Host]] = {}
+        heard: dict[Path, set[Host]] = {}
         for count in counts:
-            state = self._peers.get(count.key.peer)
-            if state is None:
-                continue
-            spi = Spi(count.key.discriminator)
-            if count.key.direction is Direction.TO_INSIDE:
-                if binding := state.bindings.get(spi):
-                    binding.last_packet_at = max(binding.last_packet_at, count.last_packet_at)
-            elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
-                if count.last_packet_at > sa.last_packet_at:
-                    heard.setdefault(state.peer, set()).add(host.host)
-                sa.last_packet_at = max(sa.last_packet_at, count.last_packet_at)
-                host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
-                self._bounds.touch(host.host, state.peer, count.last_packet_at)
+            for path in self._bounds.paths_of(count.key):
+                if state := self._peers.get(path):
+                    self._count(state, count, heard)
         commands: list[Command] = []
-        for peer, hosts in heard.items():
-            for binding in self._peers[peer].bindings.values():
+        for path, hosts in heard.items():
+            for binding in self._peers[path].bindings.values():
                 if isinstance(binding.verdict, Contested):
-                    commands += deciding.offer_next(self._peers[peer], binding, frozenset(hosts), self._limits)
+                    commands += deciding.offer_next(self._peers[path], binding, frozenset(hosts), self._limits)
         return commands
+
+    def _count(self, state: PeerState, count: FlowCount, heard: dict[Path, set[Host]]) -> None:
+        spi = Spi(count.key.discriminator)
+        if count.key.direction is Direction.TO_INSIDE:
+            if binding := state.bindings.get(spi):
+                binding.last_packet_at = max(binding.last_packet_at, count.last_packet_at)
+        elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
+            if count.last_packet_at > sa.last_packet_at:
+                heard.setdefault(state.path, set()).add(host.host)
+            sa.last_packet_at = max(sa.last_packet_at, count.last_packet_at)
+            host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
+            self._bounds.touch(host.host, state.path.peer, count.last_packet_at)
 
     def expire(self, now: float) -> list[Command]:
         """Nothing of ESP is decided by a moment of its own."""
@@ -231,19 +270,19 @@ class EspPart:
     def _sweep(self, state: PeerState, now: float) -> list[Command]:
         idle_before = now - self._limits.esp_idle_s
         commands: list[Command] = []
-        for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before]:
+        for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before and not b.is_router_sa]:
             commands += deciding.forget_binding(state, spi)
         for host in list(state.hosts.values()):
             for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:
                 del host.outgoing[spi]
-                commands.append(RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, state.peer, spi)))
+                commands.append(RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, state.path.peer, spi)))
             if host.host != ROUTER:  # of its exchanges only one direction is seen
                 host.give_up_unanswered(now - self._limits.exchange_unanswered_s)
         needed = {host for binding in state.bindings.values() for host in binding.candidates}
         for host in list(state.hosts.values()):
             is_idle = now - host.last_seen_at > self._limits.candidate_idle_s
             if is_idle and not host.outgoing and host.host not in needed:
-                commands += self.forget(host.host, state.peer, now)
+                commands += self.forget(host.host, state.path, now)
         commands += deciding.reconsider(state, now, self._limits)
         return commands
 
@@ -260,7 +299,7 @@ class EspPart:
         return []
 
     def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> None:
-        host = self._meet(flow.key.host, flow.key.peer, now, is_start=False)
+        host = self._meet(flow.key.host, Path(flow.key.peer, flow.slot), now, is_start=False)
         if host is None:
             return
         spi = Spi(flow.key.discriminator)
@@ -271,9 +310,9 @@ class EspPart:
 
     def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> None:
         spi = Spi(flow.key.discriminator)
-        met = [self._meet(host, flow.key.peer, now, is_start=False) for host in flow.hosts]
+        met = [self._meet(host, flow.key.path, now, is_start=False) for host in flow.hosts]
         owners = [host for host in met if host is not None]
-        state = self._peers.get(flow.key.peer)
+        state = self._peers.get(flow.key.path)
         if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
             return
         verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)

@@ -5,14 +5,15 @@ from enum import Enum
 from ipaddress import IPv4Address
 
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Peer, Spi
+from throughway.core.ids import Host, Path, Peer, Spi
 
 
 @dataclass(frozen=True, slots=True)
 class EspFromInside:
     """A host sent the first ESP packet with an SPI that the data plane does not know.
 
-    `host` is ROUTER for the router's own IPsec. `sequence` is the ESP sequence number
+    `host` is ROUTER for the router's own IPsec; here and below `slot` is that of the address which the
+    router sent from, and says nothing of a host. `sequence` is the ESP sequence number
     (RFC 4303 section 2.2): 1 in the first packet of a security association.
     """
 
@@ -20,13 +21,14 @@ class EspFromInside:
     peer: Peer
     spi_to_peer: Spi
     sequence: int
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EspUnclaimed:
     """An ESP packet came from a peer with an SPI that the data plane does not know."""
 
-    peer: Peer
+    path: Path
     spi_to_inside: Spi
     sequence: int
 
@@ -61,6 +63,7 @@ class IkeMessageSeen:
     exchange_id: int
     from_host: bool
     floated: bool
+    slot: int = 0
 
 
 class RefusalKind(Enum):
@@ -79,6 +82,7 @@ class HostDisowned:
     peer: Peer
     spi_to_inside: Spi
     how: RefusalKind
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,14 @@ class PortlessFromInside:
     peer: Peer
     protocol: int
     discriminator: int
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PortlessUnclaimed:
     """A packet came from a peer, of a flow that the data plane does not know and of any protocol but ESP."""
 
-    peer: Peer
+    path: Path
     protocol: int
     discriminator: int
 
@@ -127,6 +132,7 @@ class L2tpControlSeen:
     peer: Peer
     from_host: bool
     message: L2tpControl
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,22 @@ class AhFromInside:
 
     host: Host
     peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSaAdded:
+    """The router's kernel has a security association for native ESP that comes from the peer with this SPI."""
+
+    path: Path
+    spi_to_inside: Spi
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSaDeleted:
+    """The router's kernel has it no more."""
+
+    path: Path
+    spi_to_inside: Spi
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +178,15 @@ class CountersRead:
 
 @dataclass(frozen=True, slots=True)
 class AdoptedFlow:
-    """A mapping that was found in the pinned tables of an earlier run. `hosts` has one entry, or those of a fan-out."""
+    """A mapping that was found in the pinned tables of an earlier run. `hosts` has one entry, or those of a fan-out.
+
+    `slot` is that of the address which a flow to the peer is sent from.
+    """
 
     key: FlowKey
     hosts: tuple[Host, ...]
     count: FlowCount
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +197,23 @@ class MappingsAdopted:
 
 
 @dataclass(frozen=True, slots=True)
-class OutsideAddressChanged:
-    """The outside interface has another address, or none."""
+class OutsideAddressesChanged:
+    """The outside interface has other addresses than before.
 
-    old: IPv4Address | None
-    new: IPv4Address | None
+    `usable` are the slots that hosts may be given, best first: none while there is no address.
+    """
+
+    old: tuple[IPv4Address, ...]
+    new: tuple[IPv4Address, ...]
+    usable: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PathChosen:
+    """The path of a host was chosen, by the tracker's own proposal or by the kernel, which came first."""
+
+    host: Host
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +230,11 @@ Event = (
     | PortlessUnclaimed
     | L2tpControlSeen
     | AhFromInside
+    | RouterSaAdded
+    | RouterSaDeleted
     | CountersRead
     | MappingsAdopted
-    | OutsideAddressChanged
+    | OutsideAddressesChanged
+    | PathChosen
     | TimerExpired
 )

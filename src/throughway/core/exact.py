@@ -14,7 +14,7 @@ from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping
 from throughway.core.events import AdoptedFlow, FlowCount, PortlessFromInside, PortlessUnclaimed
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import Host, Path
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusals, Tunnels
 
@@ -48,25 +48,26 @@ class ExactPart:
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
         self._refusals: Final = refusals
-        self._peers: Final[dict[Peer, _AtPeer]] = {}
+        self._peers: Final[dict[Path, _AtPeer]] = {}
 
     # Queries
 
-    def owner(self, peer: Peer, protocol: int, discriminator: int) -> Host | None:
+    def owner(self, path: Path, protocol: int, discriminator: int) -> Host | None:
         """Say who has a flow, if anybody."""
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         owned = state.flows.get((protocol, discriminator)) if state else None
         return owned.host if owned else None
 
     def tunnels(self) -> Iterator[Tunnels]:
         """All hosts and peers that exchange something, one row for each protocol."""
-        for peer, state in self._peers.items():
+        for path, state in self._peers.items():
             for host, names in state.of_host.items():
                 for protocol in sorted({protocol for protocol, _ in names}):
                     own = tuple(discriminator for known, discriminator in names if known == protocol)
                     yield Tunnels(
                         host=host,
-                        peer=peer,
+                        peer=path.peer,
+                        slot=path.slot,
                         protocol=protocol,
                         to_peer=own,
                         to_inside=own,
@@ -84,31 +85,32 @@ class ExactPart:
         on sending to it.
         """
         key = FlowKey.to_peer(event.protocol, event.host, event.peer, event.discriminator)
+        path = self._bounds.path(event.host, event.peer, event.slot)
         name = (event.protocol, event.discriminator)
-        state = self._peers.get(event.peer)
+        state = self._peers.get(path)
         owned = state.flows.get(name) if state else None
         commands: list[Command] = []
         if state is not None and owned is not None and owned.host != event.host:
             if now - owned.last_sent_at <= self._limits.idle_s(event.protocol):
                 return [self._refuse(key, owned.host, now)]
-            commands += self._give_up(event.peer, state, name)
+            commands += self._give_up(path, state, name)
             owned = None
         if owned is None or not owned.sends:
-            commands += self._own(key, owned, now)
+            commands += self._own(key, path, owned, now)
             if isinstance(commands[-1], Refuse):
                 return commands
-            owned = self._peers[event.peer].flows[name]
+            owned = self._peers[path].flows[name]
         owned.last_sent_at = owned.last_packet_at = now
         self._bounds.touch(event.host, event.peer, now)
         self._refusals.forget(event.host, event.peer, event.protocol, event.discriminator)
         return [
             *commands,
-            InstallMapping(_back(key), event.host),
-            InstallMapping(key, event.host),
+            InstallMapping(FlowKey.to_inside(event.protocol, path, event.discriminator), event.host),
+            InstallMapping(key, event.host, path.slot),
             Reinject(key),
         ]
 
-    def _own(self, key: FlowKey, adopted: _Owned | None, now: float) -> list[Command]:
+    def _own(self, key: FlowKey, path: Path, adopted: _Owned | None, now: float) -> list[Command]:
         """Note the host as the owner; the last command is a refusal where there is no room."""
         if adopted is not None:
             if not self._bounds.has_room():
@@ -116,12 +118,12 @@ class ExactPart:
             adopted.sends = True
             self._bounds.mappings += 1
             return [_record(key)]
-        commands = self._make_room(key.host, key.peer)
-        if not self._bounds.meet(key.host, key.peer, _HOLDER, now):
+        commands = self._make_room(key.host, path)
+        if not self._bounds.meet(key.host, path, _HOLDER, now):
             return [*commands, Refuse(key, Reason.REFUSED, "hosts.limit")]
-        state = self._peers.setdefault(key.peer, _AtPeer())
+        state = self._peers.setdefault(path, _AtPeer())
         if len(state.flows) >= self._limits.spis_per_peer_max or not self._bounds.has_room(commands, 2):
-            self._let_go(key.host, key.peer)
+            self._let_go(key.host, path)
             return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
         self._take(key, state, _Owned(key.host, now, now, now))
         self._bounds.mappings += 2
@@ -132,13 +134,13 @@ class ExactPart:
         state.flows[name] = owned
         state.of_host.setdefault(owned.host, {})[name] = None
 
-    def _make_room(self, host: Host, peer: Peer) -> list[Command]:
+    def _make_room(self, host: Host, path: Path) -> list[Command]:
         """Keep a host within its own bound: its least recently used flow makes room."""
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         own = state.of_host.get(host, {}) if state else {}
         if state is None or len(own) < self._limits.spis_per_host_and_peer_max:
             return []
-        return self._give_up(peer, state, min(own, key=lambda name: state.flows[name].last_packet_at))
+        return self._give_up(path, state, min(own, key=lambda name: state.flows[name].last_packet_at))
 
     def _refuse(self, key: FlowKey, owner: Host, now: float) -> Refuse:
         self._refusals.note(
@@ -148,52 +150,53 @@ class ExactPart:
 
     def on_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:
         """Let in what a host has asked for, and nothing else."""
-        key = FlowKey.to_inside(event.protocol, event.peer, event.discriminator)
-        host = self.owner(event.peer, event.protocol, event.discriminator)
+        key = FlowKey.to_inside(event.protocol, event.path, event.discriminator)
+        host = self.owner(event.path, event.protocol, event.discriminator)
         if host is None:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
         return [InstallMapping(key, host), Reinject(key)]
 
     # Forgetting
 
-    def forget(self, host: Host, peer: Peer, now: float) -> list[Command]:
+    def forget(self, host: Host, path: Path, now: float) -> list[Command]:
         """Forget all that a host has with a peer."""
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         names = list(state.of_host.get(host, {})) if state else []
-        return [command for name in names if state for command in self._give_up(peer, state, name)]
+        return [command for name in names if state for command in self._give_up(path, state, name)]
 
-    def _give_up(self, peer: Peer, state: _AtPeer, name: _Name) -> list[Command]:
+    def _give_up(self, path: Path, state: _AtPeer, name: _Name) -> list[Command]:
         owned = state.flows.pop(name)
         own = state.of_host[owned.host]
         del own[name]
         if not own:
             del state.of_host[owned.host]
-        self._let_go(owned.host, peer)
-        commands: list[Command] = [RemoveMapping(FlowKey.to_inside(name[0], peer, name[1]))]
+        self._let_go(owned.host, path)
+        commands: list[Command] = [RemoveMapping(FlowKey.to_inside(name[0], path, name[1]))]
         if owned.sends:
-            commands.append(RemoveMapping(FlowKey.to_peer(name[0], owned.host, peer, name[1])))
+            commands.append(RemoveMapping(FlowKey.to_peer(name[0], owned.host, path.peer, name[1])))
         return commands
 
-    def _let_go(self, host: Host, peer: Peer) -> None:
-        state = self._peers[peer]
+    def _let_go(self, host: Host, path: Path) -> None:
+        state = self._peers[path]
         if host not in state.of_host:
-            self._bounds.release(host, peer, _HOLDER)
+            self._bounds.release(host, path, _HOLDER)
         if not state.flows:
-            del self._peers[peer]
+            del self._peers[path]
 
     # Time
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
         """Note which flows are in use."""
         for count in counts:
-            state = self._peers.get(count.key.peer)
-            owned = state.flows.get((count.key.protocol, count.key.discriminator)) if state else None
-            if owned is None:
-                continue
-            owned.last_packet_at = max(owned.last_packet_at, count.last_packet_at)
-            if count.key.direction is Direction.TO_PEER and count.key.host == owned.host:
-                owned.last_sent_at = max(owned.last_sent_at, count.last_packet_at)
-                self._bounds.touch(owned.host, count.key.peer, count.last_packet_at)
+            for path in self._bounds.paths_of(count.key):
+                state = self._peers.get(path)
+                owned = state.flows.get((count.key.protocol, count.key.discriminator)) if state else None
+                if owned is None:
+                    continue
+                owned.last_packet_at = max(owned.last_packet_at, count.last_packet_at)
+                if count.key.direction is Direction.TO_PEER and count.key.host == owned.host:
+                    owned.last_sent_at = max(owned.last_sent_at, count.last_packet_at)
+                    self._bounds.touch(owned.host, path.peer, count.last_packet_at)
         return []
 
     def expire(self, now: float) -> list[Command]:
@@ -203,10 +206,10 @@ class ExactPart:
     def sweep(self, now: float) -> list[Command]:
         """Forget what is idle both ways."""
         commands: list[Command] = []
-        for peer, state in list(self._peers.items()):
+        for path, state in list(self._peers.items()):
             for name, owned in list(state.flows.items()):
                 if now - owned.last_packet_at > self._limits.idle_s(name[0]):
-                    commands += self._give_up(peer, state, name)
+                    commands += self._give_up(path, state, name)
         return commands
 
     # Restart
@@ -225,18 +228,18 @@ class ExactPart:
     def _adopt_owner(self, flow: AdoptedFlow, now: float) -> list[Command]:
         key, last_packet_at = flow.key, flow.count.last_packet_at
         *others, host = flow.hosts
-        if self.owner(key.peer, key.protocol, key.discriminator) is not None:
+        if self.owner(key.path, key.protocol, key.discriminator) is not None:
             return []
         self._bounds.mappings += 1
-        if others or not self._bounds.meet(host, key.peer, _HOLDER, now):
+        if others or not self._bounds.meet(host, key.path, _HOLDER, now):
             return [RemoveMapping(key)]
-        state = self._peers.setdefault(key.peer, _AtPeer())
+        state = self._peers.setdefault(key.path, _AtPeer())
         self._take(key, state, _Owned(host, now, last_packet_at, last_packet_at, sends=False))
         return []
 
     def _adopt_sender(self, flow: AdoptedFlow) -> list[Command]:
         key = flow.key
-        state = self._peers.get(key.peer)
+        state = self._peers.get(Path(key.peer, flow.slot))
         owned = state.flows.get((key.protocol, key.discriminator)) if state else None
         if owned is None or owned.host != key.host:
             self._bounds.mappings += 1
@@ -246,11 +249,6 @@ class ExactPart:
         owned.last_sent_at = flow.count.last_packet_at
         owned.last_packet_at = max(owned.last_packet_at, flow.count.last_packet_at)
         return []
-
-
-def _back(key: FlowKey) -> FlowKey:
-    """Name the other direction of what a host sends."""
-    return FlowKey.to_inside(key.protocol, key.peer, key.discriminator)
 
 
 def _record(key: FlowKey) -> Record:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self
 
-from throughway.core.ids import ROUTER, Host, Peer
+from throughway.core.ids import ROUTER, Host, Path, Peer
 
 PROTOCOL_MAX: Final = 255
 """The largest number that the protocol field of IPv4 holds (RFC 791 section 3.1)."""
@@ -22,9 +22,10 @@ class FlowKey:
     """One direction of one tunnel.
 
     Towards the inside the host is what has to be found, so it is not part of the key: `host` is
-    ROUTER there. Towards the peer it is part of the key, so that no host can touch the flow of
-    another one. `protocol` is the IP protocol number (IANA). `discriminator` is up to 64 bits in host
-    order; `core.discriminators` says what it is for each protocol.
+    ROUTER there, and `slot` is that of our address which the peer sends to. Towards the peer the host
+    is part of the key, so that no host can touch the flow of another one, and `slot` is 0.
+    `protocol` is the IP protocol number (IANA). `discriminator` is up to 64 bits in host order;
+    `core.discriminators` says what it is for each protocol.
     """
 
     direction: Direction
@@ -32,6 +33,7 @@ class FlowKey:
     peer: Peer
     discriminator: int
     host: Host = ROUTER
+    slot: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no packet can carry."""
@@ -41,13 +43,20 @@ class FlowKey:
             raise ValueError(f"discriminator {self.discriminator:#x} is not a 64-bit number")
         if self.direction is Direction.TO_INSIDE and self.host != ROUTER:
             raise ValueError("a flow to the inside is not named by its host")
+        if self.direction is Direction.TO_PEER and self.slot:
+            raise ValueError("a flow to the peer is not named by our address")
 
     @classmethod
-    def to_inside(cls, protocol: int, peer: Peer, discriminator: int) -> Self:
-        """Name what comes from the peer."""
-        return cls(Direction.TO_INSIDE, protocol, peer, discriminator)
+    def to_inside(cls, protocol: int, path: Path, discriminator: int) -> Self:
+        """Name what the peer sends to one of our addresses."""
+        return cls(Direction.TO_INSIDE, protocol, path.peer, discriminator, slot=path.slot)
 
     @classmethod
     def to_peer(cls, protocol: int, host: Host, peer: Peer, discriminator: int) -> Self:
         """Name what the host sends to the peer."""
         return cls(Direction.TO_PEER, protocol, peer, discriminator, host)
+
+    @property
+    def path(self) -> Path:
+        """The peer and our address, of a flow to the inside."""
+        return Path(self.peer, self.slot)

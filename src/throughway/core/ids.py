@@ -1,5 +1,6 @@
 """The identities that everything else is built from."""
 
+from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
 from typing import Final, NewType
@@ -15,6 +16,20 @@ Spi = NewType("Spi", int)
 
 ROUTER: Final = Host(IPv4Address(0))
 """The router itself as the owner of a tunnel. What is its own goes to its stack untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A peer, and the slot of the one of our outside addresses that it speaks to.
+
+    This is all that a peer sees of us. So what it sends to two addresses are two tunnels, whatever
+    names them, and hosts whose paths differ cannot be taken for each other. `core.addresses` says what
+    a slot is.
+    """
+
+    peer: Peer
+    slot: int = 0
+
 
 SPI_RESERVED_MAX: Final = 255
 """SPIs 0 to 255 are reserved and never name a security association (RFC 4303 section 2.1)."""

@@ -22,9 +22,16 @@ from typing import Final
 from throughway.core import discriminators
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
-from throughway.core.events import AdoptedFlow, FlowCount, L2tpControlSeen, PortlessFromInside, PortlessUnclaimed
+from throughway.core.events import (
+    AdoptedFlow,
+    FlowCount,
+    L2tpControl,
+    L2tpControlSeen,
+    PortlessFromInside,
+    PortlessUnclaimed,
+)
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer
 from throughway.core.l2tpv3_state import Incoming, L2tpHost, L2tpPeer, Origin, Outgoing
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusals, Tunnels
@@ -43,15 +50,15 @@ class L2tpPart:
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
         self._refusals: Final = refusals
-        self._peers: Final[dict[Peer, L2tpPeer]] = {}
-        self._wait_at: Final[dict[Peer, None]] = {}
+        self._peers: Final[dict[Path, L2tpPeer]] = {}
+        self._wait_at: Final[dict[Path, None]] = {}
         """Peers to which some host waits for its turn."""
 
     # Queries
 
-    def owner(self, peer: Peer, discriminator: int) -> Host | None:
+    def owner(self, path: Path, discriminator: int) -> Host | None:
         """Say who gets a session or a control connection that comes from a peer, if anybody."""
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         return state.owners.get(discriminator) if state else None
 
     def tunnels(self) -> Iterator[Tunnels]:
@@ -64,7 +71,8 @@ class L2tpPart:
                 if begun:
                     yield Tunnels(
                         host=host.host,
-                        peer=state.peer,
+                        peer=state.path.peer,
+                        slot=state.path.slot,
                         protocol=IpProtocol.L2TPV3,
                         to_peer=tuple(host.outgoing) + tuple(host.waiting),
                         to_inside=tuple(host.incoming),
@@ -82,19 +90,15 @@ class L2tpPart:
         is another host's.
         """
         message = event.message
-        named = []
-        if message.assigned_connection_id:
-            named.append(discriminators.of_l2tpv3_control(message.assigned_connection_id))
-        if message.local_session_id:
-            named.append(discriminators.of_l2tpv3_session(message.local_session_id))
-        host = self._meet(event.host, event.peer, now)
+        path = self._bounds.path(event.host, event.peer, event.slot)
+        host = self._meet(event.host, path, now)
         if host is None:
             return []
-        state = self._peers[event.peer]
+        state = self._peers[path]
         if event.from_host and message.remote_session_id:
             host.announce(message.remote_session_id, self._limits.spis_per_host_and_peer_max)
         commands: list[Command] = []
-        for discriminator in named:
+        for discriminator in assigned_by(message):
             if not event.from_host:
                 host.announce(discriminator, self._limits.spis_per_host_and_peer_max)
             elif message.message_type in _ENDING:
@@ -115,7 +119,7 @@ class L2tpPart:
             if not known.has_ended or now - known.last_packet_at <= self._limits.l2tpv3_turn_s:
                 return self._refuse_assigned(state, host, discriminator, known.host, now)
             commands += self._drop_incoming(state, discriminator)
-        self._refusals.forget(host.host, state.peer, IpProtocol.L2TPV3, discriminator)
+        self._refusals.forget(host.host, state.path.peer, IpProtocol.L2TPV3, discriminator)
         return commands + self._take(state, host, discriminator, Origin.ASSIGNED, now)
 
     def _refuse_assigned(
@@ -123,32 +127,33 @@ class L2tpPart:
     ) -> list[Command]:
         is_new = self._refusals.note(
             host.host,
-            state.peer,
+            state.path.peer,
             IpProtocol.L2TPV3,
             discriminator,
             Reason.DISCRIMINATOR_TAKEN,
             now,
             owner=owner,
         )
-        return [_record("flow.taken", host.host, state.peer, discriminator, owner=str(owner))] if is_new else []
+        return [_record("flow.taken", host.host, state.path.peer, discriminator, owner=str(owner))] if is_new else []
 
     # What comes from inside
 
     def on_from_inside(self, event: PortlessFromInside, now: float) -> list[Command]:
         """Let a host's flow out: at once where it is known what comes back, else in its turn."""
         key = _to_peer(event.host, event.peer, event.discriminator)
-        host = self._meet(event.host, event.peer, now)
+        path = self._bounds.path(event.host, event.peer, event.slot)
+        host = self._meet(event.host, path, now)
         if host is None:
             return [Refuse(key, Reason.REFUSED, "hosts.limit")]
-        state = self._peers[event.peer]
+        state = self._peers[path]
         if event.discriminator in host.outgoing:
-            return [InstallMapping(key, host.host), Reinject(key)]
+            return [InstallMapping(key, host.host, path.slot), Reinject(key)]
         if host.explains(event.discriminator):
             return self._open(state, host, event.discriminator, now)
         if len(host.waiting) >= self._limits.spis_per_host_and_peer_max:
             return [Refuse(key, Reason.REFUSED, "mappings.limit")]
         host.waiting.setdefault(event.discriminator, now)
-        self._wait_at[event.peer] = None
+        self._wait_at[path] = None
         if host.host == ROUTER or (state.turn == host.host and state.is_turn_taken(now)):
             return self._give_turn(state, host, now) + self._next_turn(state, now)
         return self._next_turn(state, now)
@@ -161,7 +166,7 @@ class L2tpPart:
         if waiting:
             commands.append(WakeAt(min(state.turn_until, waiting[0][0] + self._limits.l2tpv3_turn_s)))
         else:
-            self._wait_at.pop(state.peer, None)
+            self._wait_at.pop(state.path, None)
         return commands
 
     def _give_turn(self, state: L2tpPeer, host: L2tpHost, now: float) -> list[Command]:
@@ -179,7 +184,7 @@ class L2tpPart:
 
     def _open(self, state: L2tpPeer, host: L2tpHost, discriminator: int, now: float) -> list[Command]:
         """Let the packets of a flow out."""
-        key = _to_peer(host.host, state.peer, discriminator)
+        key = _to_peer(host.host, state.path.peer, discriminator)
         commands: list[Command] = []
         if len(host.outgoing) >= self._limits.spis_per_host_and_peer_max:
             oldest = min(host.outgoing, key=lambda name: host.outgoing[name].last_packet_at)
@@ -188,7 +193,7 @@ class L2tpPart:
             return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
         host.outgoing[discriminator] = Outgoing(now, now, is_explained=host.explains(discriminator))
         self._bounds.mappings += 1
-        return [*commands, InstallMapping(key, host.host), Reinject(key)]
+        return [*commands, InstallMapping(key, host.host, state.path.slot), Reinject(key)]
 
     def _close(self, state: L2tpPeer, host: L2tpHost) -> list[Command]:
         """Let the host ask again for what the peer has not answered."""
@@ -198,8 +203,8 @@ class L2tpPart:
 
     def on_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:
         """Give what nobody assigned to the one host that waits for an answer, or to the only one there is."""
-        key = _to_inside(event.peer, event.discriminator)
-        state = self._peers.get(event.peer)
+        key = _to_inside(event.path, event.discriminator)
+        state = self._peers.get(event.path)
         if state is None:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
         owner = state.owners.get(event.discriminator)
@@ -234,17 +239,17 @@ class L2tpPart:
         own[discriminator] = Incoming(host.host, origin, now, now)
         state.owners[discriminator] = host.host
         self._bounds.mappings += 1
-        commands.append(InstallMapping(_to_inside(state.peer, discriminator), host.host))
-        return [*commands, _record("flow.installed", host.host, state.peer, discriminator, basis=origin.value)]
+        commands.append(InstallMapping(_to_inside(state.path, discriminator), host.host))
+        return [*commands, _record("flow.installed", host.host, state.path.peer, discriminator, basis=origin.value)]
 
     # Knowing and forgetting
 
-    def _meet(self, host: Host, peer: Peer, now: float) -> L2tpHost | None:
-        if not self._bounds.meet(host, peer, _HOLDER, now):
+    def _meet(self, host: Host, path: Path, now: float) -> L2tpHost | None:
+        if not self._bounds.meet(host, path, _HOLDER, now):
             return None
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         if state is None:
-            state = self._peers[peer] = L2tpPeer(peer)
+            state = self._peers[path] = L2tpPeer(path)
         known = state.hosts.get(host)
         if known is None:
             known = state.hosts[host] = L2tpHost(host, now)
@@ -253,28 +258,28 @@ class L2tpPart:
 
     def _drop_outgoing(self, state: L2tpPeer, host: L2tpHost, discriminator: int) -> RemoveMapping:
         del host.outgoing[discriminator]
-        return RemoveMapping(_to_peer(host.host, state.peer, discriminator))
+        return RemoveMapping(_to_peer(host.host, state.path.peer, discriminator))
 
     def _drop_incoming(self, state: L2tpPeer, discriminator: int) -> list[Command]:
         owner = state.owners.pop(discriminator)
         del state.hosts[owner].incoming[discriminator]
-        return [RemoveMapping(_to_inside(state.peer, discriminator))]
+        return [RemoveMapping(_to_inside(state.path, discriminator))]
 
-    def forget(self, host: Host, peer: Peer, now: float) -> list[Command]:
+    def forget(self, host: Host, path: Path, now: float) -> list[Command]:
         """Forget all that a host has with a peer."""
-        state = self._peers.get(peer)
+        state = self._peers.get(path)
         known = state.hosts.get(host) if state else None
         if state is None or known is None:
             return []
         commands: list[Command] = [self._drop_outgoing(state, known, name) for name in list(known.outgoing)]
         for name in list(known.incoming):
             commands += self._drop_incoming(state, name)
-        commands += [Refuse(_to_peer(host, peer, name), Reason.REFUSED, "peers.limit") for name in known.waiting]
+        commands += [Refuse(_to_peer(host, path.peer, name), Reason.REFUSED, "peers.limit") for name in known.waiting]
         del state.hosts[host]
-        self._bounds.release(host, peer, _HOLDER)
+        self._bounds.release(host, path, _HOLDER)
         commands += self._next_turn(state, now)
         if not state.hosts:
-            del self._peers[peer]
+            del self._peers[path]
         return commands
 
     # Time
@@ -282,28 +287,30 @@ class L2tpPart:
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
         """Note which flows are in use."""
         for count in counts:
-            state = self._peers.get(count.key.peer)
-            if state is None:
-                continue
-            if count.key.direction is Direction.TO_INSIDE:
-                if incoming := state.incoming(count.key.discriminator):
-                    incoming.last_packet_at = max(incoming.last_packet_at, count.last_packet_at)
-            elif (host := state.hosts.get(count.key.host)) and (flow := host.outgoing.get(count.key.discriminator)):
-                flow.last_packet_at = max(flow.last_packet_at, count.last_packet_at)
-                host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
-                self._bounds.touch(host.host, state.peer, count.last_packet_at)
+            for path in self._bounds.paths_of(count.key):
+                if state := self._peers.get(path):
+                    self._count(state, count)
         return []
+
+    def _count(self, state: L2tpPeer, count: FlowCount) -> None:
+        if count.key.direction is Direction.TO_INSIDE:
+            if incoming := state.incoming(count.key.discriminator):
+                incoming.last_packet_at = max(incoming.last_packet_at, count.last_packet_at)
+        elif (host := state.hosts.get(count.key.host)) and (flow := host.outgoing.get(count.key.discriminator)):
+            flow.last_packet_at = max(flow.last_packet_at, count.last_packet_at)
+            host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
+            self._bounds.touch(host.host, state.path.peer, count.last_packet_at)
 
     def expire(self, now: float) -> list[Command]:
         """Give turns on, and refuse what has waited for its turn too long, so that it is asked about again."""
         commands: list[Command] = []
-        for peer in list(self._wait_at):
-            state = self._peers[peer]
+        for path in list(self._wait_at):
+            state = self._peers[path]
             commands += self._next_turn(state, now)
             for host in state.hosts.values():
                 for name in [name for name, at in host.waiting.items() if now >= at + self._limits.l2tpv3_turn_s]:
                     del host.waiting[name]
-                    commands.append(Refuse(_to_peer(host.host, peer, name), Reason.REFUSED, "answer.awaited"))
+                    commands.append(Refuse(_to_peer(host.host, path.peer, name), Reason.REFUSED, "answer.awaited"))
             commands += self._next_turn(state, now)
         return commands
 
@@ -325,7 +332,7 @@ class L2tpPart:
                     if got.last_packet_at < before and (is_silent or got.has_ended):
                         commands += self._drop_incoming(state, name)
                 if is_silent and not host.outgoing and not host.incoming and not host.waiting:
-                    commands += self.forget(host.host, state.peer, now)
+                    commands += self.forget(host.host, state.path, now)
         return commands
 
     # Restart
@@ -342,7 +349,8 @@ class L2tpPart:
     def _adopt(self, flow: AdoptedFlow, now: float) -> list[Command]:
         key, last_packet_at = flow.key, flow.count.last_packet_at
         *others, owner = flow.hosts
-        host = self._meet(owner, key.peer, now)
+        path = Path(key.peer, flow.slot) if key.direction is Direction.TO_PEER else key.path
+        host = self._meet(owner, path, now)
         if host is None or others:
             self._bounds.mappings += 1
             return [RemoveMapping(key)]
@@ -354,16 +362,26 @@ class L2tpPart:
             host.outgoing[key.discriminator] = Outgoing(now, last_packet_at, is_explained)
         else:
             host.incoming[key.discriminator] = Incoming(owner, Origin.ADOPTED, now, last_packet_at)
-            self._peers[key.peer].owners[key.discriminator] = owner
+            self._peers[path].owners[key.discriminator] = owner
         return []
+
+
+def assigned_by(message: L2tpControl) -> list[int]:
+    """Name what the sender of a control message wants to be sent to."""
+    named = []
+    if message.assigned_connection_id:
+        named.append(discriminators.of_l2tpv3_control(message.assigned_connection_id))
+    if message.local_session_id:
+        named.append(discriminators.of_l2tpv3_session(message.local_session_id))
+    return named
 
 
 def _to_peer(host: Host, peer: Peer, discriminator: int) -> FlowKey:
     return FlowKey.to_peer(IpProtocol.L2TPV3, host, peer, discriminator)
 
 
-def _to_inside(peer: Peer, discriminator: int) -> FlowKey:
-    return FlowKey.to_inside(IpProtocol.L2TPV3, peer, discriminator)
+def _to_inside(path: Path, discriminator: int) -> FlowKey:
+    return FlowKey.to_inside(IpProtocol.L2TPV3, path, discriminator)
 
 
 def _record(name: str, host: Host, peer: Peer, discriminator: int, **fields: object) -> Record:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from throughway.core import discriminators
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import Host, Path
 
 
 class Origin(Enum):
@@ -97,9 +97,10 @@ class L2tpHost:
 
 @dataclass(slots=True)
 class L2tpPeer:
-    """One peer. The host that has the turn may be awaiting an answer until `turn_until` without being disturbed."""
+    """One peer at one of our addresses. The host that has the turn may be awaiting an answer until `turn_until`
+    without being disturbed."""
 
-    peer: Peer
+    path: Path
     hosts: dict[Host, L2tpHost] = field(default_factory=dict)
     owners: dict[int, Host] = field(default_factory=dict)
     turn: Host | None = None

@@ -57,6 +57,9 @@ class Limits:
     peers_per_host_max: int = 256
     """Peers that one host may be known to exchange something with; above it the least recent one is forgotten."""
 
+    outside_addresses_max: int = 16
+    """Outside addresses that are used; further ones are not. Shared with bpf/keys.h."""
+
     relations_max: int = 1 << 18
     """Pairs of a host and a peer that are known in total."""
 
@@ -101,7 +104,7 @@ class Limits:
 
     candidate_idle_s: float = 3600.0
     """A host that exchanged nothing with a peer for so long is no longer a candidate for new SPIs.
-    An hour covers the usual lifetime of an IPsec SA."""
+    An hour covers the usual lifetime of an IPsec SA, which each end chooses (RFC 7296 section 2.8)."""
 
     refused_s: float = 1.0
     """For how long a refused tunnel is dropped in the kernel before it is asked about again."""
@@ -155,6 +158,11 @@ class Limits:
     udp_idle_s: int = 300
     """A UDP flow of a VPN that the kernel tracks is forgotten after this time, from its first packet on. RFC 4787
     REQ-5 recommends five minutes, and RFC 6092 REC-14 has them as the default for IPv6."""
+
+    path_remembered_s: int = 3600
+    """How long a choice of the outside address lasts that nftables made by itself and that no IKE and nothing without
+    ports confirms: that of PPTP or L2TP alone. Only the first packet of such a tunnel asks, so the next one
+    may go by another address."""
 
     pptp_control_idle_s: int = 7440
     """The same for PPTP's control connection: no less than two hours and four minutes (RFC 5382 REQ-5), which is

@@ -29,23 +29,28 @@ class Punted:
     """The data plane holds the first packet of an unknown flow and waits for a decision.
 
     `packet` is the IPv4 packet from its IP header on. `is_copy` is true for the router's own
-    packets, which are never held.
+    packets, which are never held; `slot` is that of our address which it sent it from.
     """
 
     key: FlowKey
     packet: bytes
     is_copy: bool
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class IkeObserved:
-    """The first bytes of an IKE message that passed; `message` begins at the IKE header, without a marker."""
+    """The first bytes of an IKE message that passed; `message` begins at the IKE header, without a marker.
+
+    `slot` is that of our address which the router sent it from, here and below; 0 of a host.
+    """
 
     host: Host
     peer: Peer
     direction: Direction
     floated: bool
     message: bytes
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class ControlObserved:
     direction: Direction
     protocol: int
     message: bytes
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Disowned:
     protocol: int
     discriminator: int
     code: int
+    slot: int = 0
 
 
 Report: TypeAlias = Punted | IkeObserved | ControlObserved | AhObserved | Disowned
@@ -93,21 +100,28 @@ Report: TypeAlias = Punted | IkeObserved | ControlObserved | AhObserved | Disown
 
 @dataclass(frozen=True, slots=True)
 class InstalledFlow:
-    """One mapping as the data plane has it. `hosts` has one entry, or those of a fan-out."""
+    """One mapping as the data plane has it. `hosts` has one entry, or those of a fan-out.
+
+    `slot` is that of our address which a flow to the peer is sent from.
+    """
 
     hosts: tuple[Host, ...]
     count: FlowCount
     created_at: float
+    slot: int = 0
 
 
 class DataPlane(Protocol):
     """Carries out verdicts. All calls return at once; times are monotonic seconds."""
 
-    def set_outside_address(self, address: IPv4Address | None) -> None:
-        """Translate to and from this address from now on; with None, translate nothing."""
+    def set_outside_addresses(self, slots: Sequence[IPv4Address | None]) -> None:
+        """Translate to and from these addresses from now on, each in its slot; with none, translate nothing."""
 
-    def install(self, key: FlowKey, hosts: Sequence[Host]) -> None:
-        """Give the flow to one host, or a copy to each of several, best candidate last."""
+    def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
+        """Give the flow to one host, or a copy to each of several, best candidate last.
+
+        What a host sends to its peer leaves with the address in `slot`, and not at all while there is none.
+        """
 
     def reinject(self, key: FlowKey) -> None:
         """Put the held packets of the flow back in order, before what follows."""

@@ -9,8 +9,10 @@ else in `exact`. Here is what they share: relations, bounds, time, restart.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Address
 from typing import Any, Final, Protocol
 
+from throughway.core.addresses import Addresses
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, Record, RemoveMapping, WakeAt
 from throughway.core.esp import EspPart
@@ -26,19 +28,25 @@ from throughway.core.events import (
     IkeMessageSeen,
     L2tpControlSeen,
     MappingsAdopted,
-    OutsideAddressChanged,
+    OutsideAddressesChanged,
+    PathChosen,
     PortlessFromInside,
     PortlessUnclaimed,
+    RouterSaAdded,
+    RouterSaDeleted,
     TimerExpired,
 )
 from throughway.core.exact import ExactPart
-from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
-from throughway.core.l2tpv3 import L2tpPart
+from throughway.core.flows import Direction, FlowKey
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi
+from throughway.core.l2tpv3 import L2tpPart, assigned_by
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusal, Refusals, Tunnels
 from throughway.core.verdicts import Certain, Verdict
+
+_FROM_HOST: Final = EspFromInside | IkeMessageSeen | PortlessFromInside | L2tpControlSeen
+"""What shows that a host exchanges something with a peer."""
 
 
 class _Part(Protocol):
@@ -47,7 +55,7 @@ class _Part(Protocol):
     def tunnels(self) -> Iterator[Tunnels]:
         """All that hosts and peers exchange, for people."""
 
-    def forget(self, host: Host, peer: Peer, now: float) -> list[Command]:
+    def forget(self, host: Host, path: Path, now: float) -> list[Command]:
         """Forget all about a host and a peer. Unknown ones are no error."""
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
@@ -84,18 +92,26 @@ class Tracker:
             PortlessUnclaimed: self._on_portless_unclaimed,
             L2tpControlSeen: self._l2tpv3.on_control_seen,
             AhFromInside: self._on_ah_from_inside,
+            RouterSaAdded: self._esp.on_router_sa_added,
+            RouterSaDeleted: self._esp.on_router_sa_deleted,
             CountersRead: self._on_counters_read,
             MappingsAdopted: self._on_mappings_adopted,
-            OutsideAddressChanged: self._on_outside_address_changed,
+            OutsideAddressesChanged: self._on_outside_addresses_changed,
+            PathChosen: self._on_path_chosen,
             TimerExpired: self._on_timer_expired,
         }
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take note of one event and return what to do about it, in order."""
         commands: list[Command] = []
-        if isinstance(event, EspFromInside | IkeMessageSeen | PortlessFromInside | L2tpControlSeen):
+        if isinstance(event, _FROM_HOST):
             commands += self._counted(self._make_room_for(event.host, event.peer, now))
+        if isinstance(event, RouterSaAdded):
+            commands += self._counted(self._make_room_for(ROUTER, event.path.peer, now))
         commands += self._counted(self._on[type(event)](event, now))
+        if isinstance(event, _FROM_HOST) and not self._bounds.is_related(event.host, event.peer):
+            self._bounds.forget_path(event.host, event.peer)  # It was chosen for what was refused.
+        commands += self._bounds.take_forgotten()
         if self._sweep_at is None and not (self._bounds.is_empty and self._refusals.is_empty):
             self._sweep_at = now + self._limits.sweep_every_s
             commands.append(WakeAt(self._sweep_at))
@@ -110,31 +126,56 @@ class Tracker:
         oldest = self._bounds.in_the_way(host, peer)
         if oldest is None:
             return []
-        return [command for part in self._parts for command in part.forget(host, oldest, now)]
+        return self._forget(host, self.addresses.paths(host, oldest), now)
+
+    def _forget(self, host: Host, paths: Sequence[Path], now: float) -> list[Command]:
+        return [command for path in paths for part in self._parts for command in part.forget(host, path, now)]
 
     # Queries
 
-    def verdict(self, peer: Peer, spi: Spi) -> Verdict:
+    @property
+    def addresses(self) -> Addresses:
+        """Which of our addresses each host uses. To be read only."""
+        return self._bounds.addresses
+
+    def wanted_path(self, event: Event) -> tuple[Host, Path] | None:
+        """Propose a path for the host of this event. None where it has one, or where there is nothing to choose."""
+        if not isinstance(event, _FROM_HOST) or event.host == ROUTER or not self.addresses.is_choice:
+            return None
+        if self.addresses.paths(event.host, event.peer):
+            return None
+        return event.host, self.addresses.choose(event.host, event.peer, lambda path: self._is_free(path, event))
+
+    def _is_free(self, path: Path, event: Event) -> bool:
+        """Whether nobody on a path has what a host asks for by this event."""
+        match event:
+            case PortlessFromInside(protocol=protocol, discriminator=name) if protocol != IpProtocol.L2TPV3:
+                return self._exact.owner(path, protocol, name) is None
+            case L2tpControlSeen(message=message):
+                return all(self._l2tpv3.owner(path, name) is None for name in assigned_by(message))
+        return True
+
+    def verdict(self, path: Path, spi: Spi) -> Verdict:
         """Say what is believed of an SPI that comes from a peer."""
-        return self._esp.verdict(peer, spi)
+        return self._esp.verdict(path, spi)
 
     def owner(self, key: FlowKey) -> Host | None:
         """Say who alone gets a flow to the inside, whichever its protocol."""
         match key.protocol:
             case IpProtocol.ESP:
-                verdict = self._esp.verdict(key.peer, Spi(key.discriminator))
+                verdict = self._esp.verdict(key.path, Spi(key.discriminator))
                 return verdict.host if isinstance(verdict, Certain) else None
             case IpProtocol.L2TPV3:
-                return self._l2tpv3.owner(key.peer, key.discriminator)
+                return self._l2tpv3.owner(key.path, key.discriminator)
             case _:
-                return self._exact.owner(key.peer, key.protocol, key.discriminator)
+                return self._exact.owner(key.path, key.protocol, key.discriminator)
 
     @property
     def mapping_count(self) -> int:
         """How many mappings the data plane has by now, both directions."""
         return self._bounds.mappings
 
-    def bindings(self) -> Iterator[tuple[Peer, Spi, Verdict]]:
+    def bindings(self) -> Iterator[tuple[Path, Spi, Verdict]]:
         """All inbound SPIs that are known, in no order."""
         return self._esp.bindings()
 
@@ -191,10 +232,49 @@ class Tracker:
     # Restart and change of address
 
     def _on_mappings_adopted(self, event: MappingsAdopted, now: float) -> list[Command]:
-        """Take over what an earlier run decided."""
-        adopted = {part: [flow for flow in event.flows if self._part(flow.key) is part] for part in self._parts}
-        return [command for part, own in adopted.items() for command in part.adopt(own, now)]
+        """Take over what an earlier run decided; the addresses that hosts send from come first.
 
-    def _on_outside_address_changed(self, event: OutsideAddressChanged, now: float) -> list[Command]:
-        """Keep the mappings: peers that follow the change keep their SPIs (RFC 4555), others negotiate anew."""
-        return [Record("outside.address-changed", {"old": str(event.old), "new": str(event.new)})]
+        What does not agree with them is asked about again: that run ended while it gave a host another one.
+        """
+        commands: list[Command] = []
+        agreed: list[AdoptedFlow] = []
+        for flow in sorted(event.flows, key=lambda flow: flow.key.direction is Direction.TO_INSIDE):
+            key, peer = flow.key, flow.key.peer
+            path = key.path if key.direction is Direction.TO_INSIDE else Path(peer, flow.slot)
+            if all(host == ROUTER or self.addresses.paths(host, peer) in ([], [path]) for host in flow.hosts):
+                agreed.append(flow)
+                for host in flow.hosts:
+                    self.addresses.join(host, path)
+            else:
+                self._bounds.mappings += 1
+                commands.append(RemoveMapping(key))
+        for part in self._parts:
+            commands += part.adopt([flow for flow in agreed if self._part(flow.key) is part], now)
+        for flow in agreed:
+            for host in flow.hosts:
+                if not self._bounds.is_related(host, flow.key.peer):
+                    self._bounds.forget_path(host, flow.key.peer)
+        return commands
+
+    def _on_path_chosen(self, event: PathChosen, now: float) -> list[Command]:
+        """Take note of a path; it is forgotten again where nothing comes of it."""
+        self.addresses.join(event.host, event.path)
+        return []
+
+    def _on_outside_addresses_changed(self, event: OutsideAddressesChanged, now: float) -> list[Command]:
+        """Keep the mappings: peers that follow the change keep their SPIs (RFC 4555), others negotiate anew.
+
+        What went by an address in whose place there is none is forgotten, so that it can go by another one.
+        """
+        commands: list[Command] = []
+        self.addresses.usable = event.usable or self.addresses.usable
+        if event.usable:
+            for host, path in self.addresses.lost():
+                commands += self._forget(host, [path], now)
+        if set(event.old) != set(event.new):
+            commands.append(Record("outside.address-changed", {"old": _words(event.old), "new": _words(event.new)}))
+        return commands
+
+
+def _words(addresses: Sequence[IPv4Address]) -> str:
+    return ", ".join(str(address) for address in addresses) or "none"

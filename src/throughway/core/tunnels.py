@@ -22,6 +22,8 @@ class Tunnels:
     rivals: int
     """Hosts that contest the most contested of them, this one included."""
     first_at: float
+    slot: int = 0
+    """Of our address that the peer sees."""
 
 
 @dataclass(frozen=True, slots=True)

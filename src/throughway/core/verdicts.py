@@ -16,6 +16,8 @@ class Basis(Enum):
     """No other host is known to have exchanged anything with the peer. Another one may still turn up."""
     DISOWNED = "disowned"
     """All other candidates said that the SPI is not theirs."""
+    ROUTER_SA = "router-sa"
+    """The router's kernel has the security association."""
     ADOPTED = "adopted"
     """It was so in an earlier run of the daemon."""
 

@@ -14,9 +14,10 @@ from ipaddress import IPv4Address
 from typing import Final, Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import Host, Path, Peer
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
+SLOTS_MAX: Final = 16
 FAN_OUT_MAX: Final = 16
 HELD_PER_FLOW_MAX: Final = 64
 FRAME_SMALL: Final = 1664
@@ -117,7 +118,14 @@ _FRAGMENT_KEY_INSIDE: Final = f"{struct.calcsize('=' + ''.join(code for _, code 
 LAYOUTS: Final[dict[str, Layout]] = {
     "flow_key": _layout(*_FLOW_KEY),
     "mapping": _layout(
-        ("host", "4s"), ("flags", "I"), ("packets", "Q"), ("bytes", "Q"), ("last_ns", "Q"), ("created_ns", "Q")
+        ("host", "4s"),
+        ("flags", "I"),
+        ("packets", "Q"),
+        ("bytes", "Q"),
+        ("last_ns", "Q"),
+        ("created_ns", "Q"),
+        ("slot", "I"),
+        ("zero32", "I"),
     ),
     "fan_out": _layout(("count", "I"), ("hosts", f"{4 * FAN_OUT_MAX}s")),
     "pending": _layout(
@@ -130,7 +138,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("since_ns", "Q"),
         ("until_ns", "Q"),
     ),
-    "sender_key": _layout(("peer", "4s"), ("protocol", "I"), ("discriminator", "Q")),
+    "sender_key": _layout(("peer", "4s"), ("protocol", "I"), ("discriminator", "Q"), ("slot", "I"), ("zero32", "I")),
     "fragment_key": _layout(*_FRAGMENT_KEY),
     "fragment": _layout(
         ("key", _KEY_INSIDE), ("until_ns", "Q"), ("seen", "I"), ("total", "I"), ("state", "I"), ("zero32", "I")
@@ -138,7 +146,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
     "budget": _layout(("tokens", "I"), ("by_host", "I"), ("refilled_ns", "Q")),
     "config": _layout(
         ("layout_version", "I"),
-        ("outside_address", "4s"),
+        ("slot_count", "I"),
+        ("addresses", f"{4 * SLOTS_MAX}s"),
         ("outside_ifindex", "I"),
         ("link_header_size", "I"),
         ("mark_mask", "I"),
@@ -157,7 +166,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("at_ns", "Q"),
         ("key", _KEY_INSIDE),
         ("fragment", _FRAGMENT_KEY_INSIDE),
-        ("zero32", "I"),
+        ("slot", "I"),
     ),
     "observed": _layout(
         ("kind", "I"),
@@ -171,7 +180,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("direction", "B"),
         ("floated", "B"),
         ("code", "B"),
-        ("zero32", "I"),
+        ("slot", "I"),
     ),
     "report_key": _layout(("host", "4s"), ("peer", "4s"), ("discriminator", "Q"), ("kind", "I"), ("protocol", "I")),
     "control_request": _layout(
@@ -181,7 +190,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("hosts", f"{4 * FAN_OUT_MAX}s"),
         ("until_ns", "Q"),
         ("expected", "I"),
-        ("zero32", "I"),
+        ("slot", "I"),
     ),
 }
 
@@ -193,26 +202,29 @@ def _hosts_packed(hosts: Sequence[Host]) -> bytes:
 
 
 def pack_key(key: FlowKey) -> bytes:
-    """Write a `struct flow_key`."""
-    return LAYOUTS["flow_key"].format.pack(
-        key.host.packed, key.peer.packed, key.discriminator, key.protocol, key.direction, 0, 0
-    )
+    """Write a `struct flow_key`. Its first field is the host towards the peer, and the slot towards the inside."""
+    is_inward = key.direction is Direction.TO_INSIDE
+    first = struct.pack("=I", key.slot) if is_inward else key.host.packed
+    return LAYOUTS["flow_key"].format.pack(first, key.peer.packed, key.discriminator, key.protocol, key.direction, 0, 0)
 
 
 def unpack_key(data: bytes) -> FlowKey:
     """Read a `struct flow_key`. A direction that we never write is a ValueError."""
-    host, peer, discriminator, protocol, direction, _, _ = LAYOUTS["flow_key"].format.unpack(data)
-    return FlowKey(Direction(direction), protocol, Peer(IPv4Address(peer)), discriminator, Host(IPv4Address(host)))
+    first, packed_peer, discriminator, protocol, direction, _, _ = LAYOUTS["flow_key"].format.unpack(data)
+    peer = Peer(IPv4Address(packed_peer))
+    if Direction(direction) is Direction.TO_INSIDE:
+        return FlowKey.to_inside(protocol, Path(peer, struct.unpack("=I", first)[0]), discriminator)
+    return FlowKey.to_peer(protocol, Host(IPv4Address(first)), peer, discriminator)
 
 
-def pack_sender_key(key: FlowKey) -> bytes:
-    """Write the `struct sender_key` under which the host of a flow to the peer is found for ICMP errors."""
-    return LAYOUTS["sender_key"].format.pack(key.peer.packed, key.protocol, key.discriminator)
+def pack_sender_key(key: FlowKey, slot: int) -> bytes:
+    """Write the `struct sender_key` under which ICMP errors find the host of a flow sent from this slot's address."""
+    return LAYOUTS["sender_key"].format.pack(key.peer.packed, key.protocol, key.discriminator, slot, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class MappingRecord:
-    """The value of `mappings`. Times are nanoseconds of CLOCK_MONOTONIC."""
+    """The value of `mappings`. Times are nanoseconds of CLOCK_MONOTONIC; `slot` is that of a flow to the peer."""
 
     host: Host
     flags: MappingFlag
@@ -220,18 +232,27 @@ class MappingRecord:
     octets: int = 0
     last_ns: int = 0
     created_ns: int = 0
+    slot: int = 0
 
     def pack(self) -> bytes:
         """Write a `struct mapping`."""
         return LAYOUTS["mapping"].format.pack(
-            self.host.packed, self.flags, self.packets, self.octets, self.last_ns, self.created_ns
+            self.host.packed,
+            self.flags,
+            self.packets,
+            self.octets,
+            self.last_ns,
+            self.created_ns,
+            self.slot,
+            0,
         )
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct mapping`."""
-        host, flags, packets, size, last_ns, created_ns = LAYOUTS["mapping"].format.unpack(data)
-        return cls(Host(IPv4Address(host)), MappingFlag(flags), packets, size, last_ns, created_ns)
+        host, flags, packets, size, last_ns, created_ns, slot, _ = LAYOUTS["mapping"].format.unpack(data)
+        owner = Host(IPv4Address(host))
+        return cls(owner, MappingFlag(flags), packets, size, last_ns, created_ns, slot)
 
 
 def pack_fan_out(hosts: Sequence[Host]) -> bytes:
@@ -266,9 +287,9 @@ class PendingRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigRecord:
-    """The one entry of `config`. outside_address 0.0.0.0 means: translate nothing."""
+    """The one entry of `config`. `addresses` are ours outside by slot; with none nothing is translated."""
 
-    outside_address: IPv4Address
+    addresses: tuple[IPv4Address | None, ...]
     outside_ifindex: int
     link_header_size: int
     mark_mask: int
@@ -279,11 +300,17 @@ class ConfigRecord:
     ike_per_address: int
     fragments_per_address: int
 
+    def __post_init__(self) -> None:
+        """Refuse more addresses than there is room for."""
+        if len(self.addresses) > SLOTS_MAX:
+            raise ValueError(f"there are {SLOTS_MAX} slots, not {len(self.addresses)}")
+
     def pack(self) -> bytes:
         """Write a `struct config`."""
         return LAYOUTS["config"].format.pack(
             LAYOUT_VERSION,
-            self.outside_address.packed,
+            len(self.addresses) if any(self.addresses) else 0,
+            b"".join(address.packed if address else bytes(4) for address in self.addresses).ljust(4 * SLOTS_MAX, b"\0"),
             self.outside_ifindex,
             self.link_header_size,
             self.mark_mask,
@@ -305,10 +332,11 @@ class ControlRequest:
     hosts: tuple[Host, ...] = ()
     until_ns: int = 0
     expected: int = 0
+    slot: int = 0
 
     def pack(self) -> bytes:
         """Write the packet of the test run: a `struct control_request` behind 14 bytes of link header."""
         hosts = _hosts_packed(self.hosts) if self.hosts else bytes(4 * FAN_OUT_MAX)
         return bytes(14) + LAYOUTS["control_request"].format.pack(
-            self.op, len(self.hosts), pack_key(self.key), hosts, self.until_ns, self.expected, 0
+            self.op, len(self.hosts), pack_key(self.key), hosts, self.until_ns, self.expected, self.slot
         )

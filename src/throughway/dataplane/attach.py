@@ -21,6 +21,8 @@ class _Hooks(Protocol):
 
     def attached(self) -> Iterator[Hook]: ...
 
+    def is_attached(self, hook: Hook) -> bool: ...
+
     def attach(self, hook: Hook, program: int) -> None: ...
 
     def detach(self, hook: Hook) -> None: ...
@@ -50,6 +52,10 @@ class Attachments:
             for hook in list(each.attached()):
                 if each is not hooks or hook not in wanted:
                     each.detach(hook)
+
+    def missing(self, wanted: Sequence[Hook]) -> list[Hook]:
+        """List the hooks that have no program of ours, as one on an interface that was made anew, in the same order."""
+        return [hook for hook in wanted if not (self._tcx.is_attached(hook) or self._clsact.is_attached(hook))]
 
     def detach_all(self) -> None:
         """Take all programs of this gateway off, those that hold packets first."""

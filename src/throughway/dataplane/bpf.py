@@ -59,8 +59,6 @@ _BATCH_MAX: Final = 64
 _STALE_NS: Final = 1_000_000_000
 """A packet that waited longer than this in the ring, while no daemon ran, is not worth delivering."""
 
-_NO_ADDRESS: Final = IPv4Address(0)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BpfSettings:
@@ -89,7 +87,7 @@ class BpfDataPlane:
         self._tables = Tables(loaded.maps, loaded.programs["control"])
         self._attachments = Attachments(folder, settings.attach)
         self._outside = settings.outside
-        self._address = self._tables.outside_address()
+        self._addresses = self._tables.outside_addresses()
         self._injector: Injector | None = None
         self._returner: Injector | None = None
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
@@ -118,7 +116,7 @@ class BpfDataPlane:
         try:
             loaded, adoption = adopt.load(folder, settings.limits, settings.program)
         except BaseException:
-            folder.close()
+            folder.abandon()
             raise
         return cls(settings, folder, loaded, adoption)
 
@@ -141,6 +139,10 @@ class BpfDataPlane:
         self._outside = outside
         self._configure()
         self._attachments.bring_to(wanted_hooks(outside, tuple(insides)), self._object.programs)
+
+    def missing_on(self, outside: Interface, insides: Sequence[Interface]) -> frozenset[int]:
+        """List the indexes of those interfaces that lack a program of ours, as one that was made anew does."""
+        return frozenset(hook.ifindex for hook in self._attachments.missing(wanted_hooks(outside, tuple(insides))))
 
     def filenos(self) -> tuple[int, int]:
         """Give the descriptors that become readable when `read` has something."""
@@ -168,18 +170,26 @@ class BpfDataPlane:
                 self._take_fragment(punt, now)
             elif punt.kind is abi.PuntKind.COPY or self._is_news(punt, now):
                 is_copy = punt.kind is abi.PuntKind.COPY
-                told.append(Punted(punt.key, punt.frame[punt.link_header_size :], is_copy))
+                told.append(Punted(punt.key, punt.frame[punt.link_header_size :], is_copy, punt.slot))
         return told
 
-    def set_outside_address(self, address: IPv4Address | None) -> None:
-        """Translate to and from this address from now on; with None, translate nothing."""
-        self._address = address
+    @property
+    def outside_addresses(self) -> tuple[IPv4Address | None, ...]:
+        """What is translated to, by slot; at the start, what an earlier run translated to."""
+        return self._addresses
+
+    def set_outside_addresses(self, slots: Sequence[IPv4Address | None]) -> None:
+        """Translate to and from these addresses from now on, each in its slot; with none, translate nothing."""
+        self._addresses = tuple(slots)
         self._configure()
 
-    def install(self, key: FlowKey, hosts: Sequence[Host]) -> None:
-        """Give the flow to one host, or a copy to each of several, best candidate last."""
+    def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
+        """Give the flow to one host, or a copy to each of several, best candidate last.
+
+        What a host sends to its peer leaves with the address in `slot`, and not at all while there is none.
+        """
         self._refused.pop(key, None)
-        self._tables.decide(key, hosts)
+        self._tables.decide(key, hosts, slot)
 
     def reinject(self, key: FlowKey) -> None:
         """Put the held packets of the flow back in order, before what follows. `pump` continues it."""
@@ -223,7 +233,7 @@ class BpfDataPlane:
         """Read what an earlier run left at work; nothing when its tables were not adopted."""
         if self.adoption.outcome is not adopt.Outcome.ADOPTED:
             return ()
-        return tuple(AdoptedFlow(flow.count.key, flow.hosts, flow.count) for flow in self.flows())
+        return tuple(AdoptedFlow(flow.count.key, flow.hosts, flow.count, flow.slot) for flow in self.flows())
 
     def reasons(self) -> dict[Reason, int]:
         """Read the packet counts by reason, since the start of the data plane.
@@ -299,7 +309,7 @@ class BpfDataPlane:
         settings, limits = self._settings, self._settings.limits
         self._tables.configure(
             abi.ConfigRecord(
-                outside_address=self._address or _NO_ADDRESS,
+                addresses=self._addresses,
                 outside_ifindex=self._outside.index,
                 link_header_size=self._outside.link_header_size,
                 mark_mask=settings.marks.mask,
@@ -317,10 +327,10 @@ def _report(seen: ObservedRecord) -> Report:
     """Say what was observed in the words of the core."""
     match seen.kind:
         case abi.ObservedKind.IKE:
-            return IkeObserved(seen.host, seen.peer, seen.direction, seen.floated, seen.message)
+            return IkeObserved(seen.host, seen.peer, seen.direction, seen.floated, seen.message, seen.slot)
         case abi.ObservedKind.CONTROL:
-            return ControlObserved(seen.host, seen.peer, seen.direction, seen.protocol, seen.message)
+            return ControlObserved(seen.host, seen.peer, seen.direction, seen.protocol, seen.message, seen.slot)
         case abi.ObservedKind.AH:
             return AhObserved(seen.host, seen.peer)
         case abi.ObservedKind.DISOWNED:
-            return Disowned(seen.host, seen.peer, seen.protocol, seen.discriminator, seen.code)
+            return Disowned(seen.host, seen.peer, seen.protocol, seen.discriminator, seen.code, seen.slot)

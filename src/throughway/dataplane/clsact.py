@@ -95,10 +95,17 @@ class ClsactHooks:
         """Name the hooks where a filter of ours is, on all interfaces of this namespace."""
         for ifindex, _ in socket.if_nameindex():
             for point in (_INGRESS, _EGRESS):
-                for each in _filters(ifindex, point):
-                    program = each.name.partition(":")[0]
-                    if each.handle == self._handle and each.priority == _PRIORITY and program in PROGRAMS:
-                        yield Hook(program, ifindex)
+                yield from self._of_ours(ifindex, point)
+
+    def is_attached(self, hook: Hook) -> bool:
+        """Tell whether the program is there."""
+        return hook in self._of_ours(hook.ifindex, _INGRESS if hook.is_ingress else _EGRESS)
+
+    def _of_ours(self, ifindex: int, point: int) -> Iterator[Hook]:
+        for each in _filters(ifindex, point):
+            program = each.name.partition(":")[0]
+            if each.handle == self._handle and each.priority == _PRIORITY and program in PROGRAMS:
+                yield Hook(program, ifindex)
 
     def attach(self, hook: Hook, program: int) -> None:
         """Put the program there, in place of the one of an earlier run if there is one.

@@ -1,12 +1,13 @@
-"""Read the kernel's connection tracking, filtered by the kernel, one message at a time.
+"""Read the kernel's connection tracking in one pass, one message at a time.
 
-Each interest is a dump of its own with a filter (CTA_FILTER, kernel 5.8), so that of a hundred
-thousand connections only those that matter are copied and parsed.
+A pass costs some 30 milliseconds with an empty table, for the kernel walks through all of its buckets (262,144 on this
+machine). So all interests share one. What does not matter is told by two fields at the places where the kernel writes
+them, and is not parsed: 100,000 connections take less than half a second.
 """
 
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
@@ -43,6 +44,20 @@ INTERESTS: Final = (
 
 FLOWS_PER_INTEREST_MAX: Final = 4096
 
+_HEAD: Final = struct.Struct("=2xH22xH2xHB3x10xH2s")
+"""The kind of the first attribute; of the protocol's part; of its number, with the number; of the port, with the port.
+
+    0  tuple >  4  addresses >  8 source  16 destination
+               24  protocol  > 28 number  36 source port  44 destination port
+"""
+
+_HEAD_NAMES: Final = (
+    nl.TUPLE_ORIGINAL | nl.NESTED,
+    nl.TUPLE_PROTOCOL | nl.NESTED,
+    nl.PROTOCOL_NUMBER,
+    nl.PROTOCOL_DESTINATION,
+)
+
 
 def tracked_flows(
     interests: Iterable[Interest] = INTERESTS, *, per_interest_max: int = FLOWS_PER_INTEREST_MAX
@@ -54,27 +69,38 @@ def tracked_flows(
     Raises KernelRefused.
     """
     now_ns = time.time_ns()
-    for interest in interests:
-        taken = 0
-        for message in nl.dump(_filter(interest)):
-            flow = _parse(message, now_ns)
-            if flow is None:
-                continue
+    room = {(int(interest.protocol), interest.port): per_interest_max for interest in interests}
+    for message in nl.dump(_filter({protocol for protocol, _ in room})):
+        protocol, port = _peek(message)
+        left = [name for name in ((protocol, port), (protocol, None)) if room.get(name)]
+        flow = _parse(message, now_ns) if left else None
+        if flow is not None:
+            room[left[0]] -= 1
             yield flow
-            taken += 1
-            if taken >= per_interest_max:
-                break
+            if not any(room.values()):
+                return
 
 
-def _filter(interest: Interest) -> bytes:
-    protocol = attribute(nl.PROTOCOL_NUMBER, bytes([interest.protocol]))
-    flags = nl.FILTER_BY_PROTOCOL
-    if interest.port is not None:
-        protocol += attribute(nl.PROTOCOL_DESTINATION, interest.port.to_bytes(2, "big"))
-        flags |= nl.FILTER_BY_DESTINATION_PORT
-    return attribute(nl.TUPLE_ORIGINAL | nl.NESTED, attribute(nl.TUPLE_PROTOCOL | nl.NESTED, protocol)) + attribute(
-        nl.FILTER | nl.NESTED, attribute(nl.FILTER_ORIGINAL_FLAGS, struct.pack("=I", flags))
+def _filter(protocols: Collection[int]) -> bytes:
+    """Have the kernel leave out all but one protocol (CTA_FILTER, kernel 5.8), where one is all that is wanted."""
+    if len(protocols) != 1:
+        return b""
+    (protocol,) = protocols
+    number = attribute(nl.PROTOCOL_NUMBER, bytes([protocol]))
+    return attribute(nl.TUPLE_ORIGINAL | nl.NESTED, attribute(nl.TUPLE_PROTOCOL | nl.NESTED, number)) + attribute(
+        nl.FILTER | nl.NESTED, attribute(nl.FILTER_ORIGINAL_FLAGS, struct.pack("=I", nl.FILTER_BY_PROTOCOL))
     )
+
+
+def _peek(message: memoryview) -> tuple[int, int | None]:
+    """Read the protocol and the port that the first packet went to; no port where the protocol has none."""
+    if len(message) >= _HEAD.size:
+        original, protocol_part, number, protocol, destination, port = _HEAD.unpack_from(message)
+        if (original, protocol_part, number, destination) == _HEAD_NAMES:
+            return protocol, port[0] << 8 | port[1]
+    # Without ports, or a kernel that writes in another order.
+    tuple_ = _parse_tuple(attributes(message).get(nl.TUPLE_ORIGINAL))
+    return (tuple_[0], None) if tuple_ else (0, None)
 
 
 def _parse(message: memoryview, now_ns: int) -> TrackedFlow | None:

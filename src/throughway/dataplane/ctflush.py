@@ -1,15 +1,15 @@
-"""Have connection tracking forget the flows that were translated to an address which is not ours any more.
+"""Have connection tracking forget the flows whose translation is wrong, so that their next packet begins anew.
 
-Their next packet then begins a new flow, with the address that we have now. Without that a flow that
-retransmits keeps its old translation alive for ever. The kernel does the same for masquerade when an
+Translation is decided by the first packet of a flow, and a flow that retransmits keeps what was decided for
+ever. Wrong is an address that is not ours any more. The kernel sees to that for masquerade when an
 address is taken from an interface, but not when another address takes its place as the first one, or
-when the operator translates in another way.
+when the operator translates in another way. And wrong is none at all, of flows from before our rules.
 """
 
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from errno import ENOENT
 from ipaddress import IPv4Address
 from itertools import islice
@@ -18,6 +18,7 @@ from typing import Final
 from throughway.core.errors import KernelRefused
 from throughway.dataplane import ctnetlink as nl
 from throughway.dataplane.ctnetlink import attribute, attributes
+from throughway.dataplane.routes import Routes
 
 BATCH: Final = 64
 """Flows that are deleted before the kernel's answers are read; so many answers find room in a socket."""
@@ -43,6 +44,31 @@ def flush_of(address: IPv4Address) -> int:
         )
 
 
+def flush_untranslated(insides: Collection[int], outside: int) -> int:
+    """Delete all flows that nobody translates and that hosts began through the outside; return how many there were.
+
+    Which way a flow goes is asked of the kernel's routes; interfaces are given by their index. One pass over the table:
+    not for the event loop's thread. Raises KernelRefused, and OSError where the routes do not answer.
+    """
+    with nl.open_socket() as kernel, Routes() as routes:
+
+        def begun_inside(found: Mapping[int, memoryview]) -> bool:
+            if int.from_bytes(found.get(nl.STATUS, b""), "big") & (nl.IS_SOURCE_NAT | nl.IS_DESTINATION_NAT):
+                return False
+            source, destination = _addresses(found[nl.TUPLE_ORIGINAL])
+            return routes.interface_to(destination) == outside and routes.interface_to(source) in insides
+
+        found = (attributes(flow) for flow in nl.dump(b""))
+        names = (_name(one) for one in found if nl.TUPLE_ORIGINAL in one and begun_inside(one))
+        return sum(_delete(kernel, batch) for batch in _batches(names))
+
+
+def _addresses(original: memoryview) -> tuple[IPv4Address, IPv4Address]:
+    """Read where the first packet came from, and where it went to."""
+    addresses = attributes(attributes(original)[nl.TUPLE_IP])
+    return IPv4Address(bytes(addresses[nl.IP_SOURCE])), IPv4Address(bytes(addresses[nl.IP_DESTINATION]))
+
+
 def _names(address: IPv4Address, direction: int, flags: int, translated: int) -> Iterator[bytes]:
     """Name each flow with this destination in one direction, as the kernel wants to have it named."""
     destination = attribute(nl.TUPLE_IP | nl.NESTED, attribute(nl.IP_DESTINATION, address.packed))
@@ -53,10 +79,14 @@ def _names(address: IPv4Address, direction: int, flags: int, translated: int) ->
         found = attributes(flow)
         # Deleting what has no tuple would delete everything.
         if nl.TUPLE_ORIGINAL in found and int.from_bytes(found.get(nl.STATUS, b""), "big") & translated:
-            # The ID keeps us from deleting another flow that has taken the name meanwhile.
-            yield attribute(nl.TUPLE_ORIGINAL | nl.NESTED, found[nl.TUPLE_ORIGINAL]) + b"".join(
-                attribute(kind, found[kind]) for kind in (nl.ID, nl.ZONE) if kind in found
-            )
+            yield _name(found)
+
+
+def _name(found: Mapping[int, memoryview]) -> bytes:
+    """Name a flow for deleting. The ID keeps us from deleting another flow that has taken the name meanwhile."""
+    return attribute(nl.TUPLE_ORIGINAL | nl.NESTED, found[nl.TUPLE_ORIGINAL]) + b"".join(
+        attribute(kind, found[kind]) for kind in (nl.ID, nl.ZONE) if kind in found
+    )
 
 
 def _batches(names: Iterator[bytes]) -> Iterator[Sequence[bytes]]:

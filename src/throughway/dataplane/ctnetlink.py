@@ -35,7 +35,7 @@ TUPLE_IP, TUPLE_PROTOCOL = 1, 2
 IP_SOURCE, IP_DESTINATION = 1, 2
 PROTOCOL_NUMBER, PROTOCOL_SOURCE, PROTOCOL_DESTINATION = 1, 2, 3
 FILTER_ORIGINAL_FLAGS, FILTER_REPLY_FLAGS = 1, 2
-FILTER_BY_DESTINATION, FILTER_BY_PROTOCOL, FILTER_BY_DESTINATION_PORT = 1 << 1, 1 << 3, 1 << 5
+FILTER_BY_DESTINATION, FILTER_BY_PROTOCOL = 1 << 1, 1 << 3
 IS_EXPECTED, IS_ANSWERED, IS_ASSURED, IS_SOURCE_NAT, IS_DESTINATION_NAT = 1 << 0, 1 << 1, 1 << 2, 1 << 4, 1 << 5
 
 
@@ -74,15 +74,23 @@ def dump(body: bytes) -> Iterator[memoryview]:
 def received(kernel: socket.socket, what: str) -> Iterator[tuple[int, memoryview]]:
     """Wait for the next datagram, and yield the kind and the content of each of its messages. Raises KernelRefused."""
     try:
-        datagram = memoryview(kernel.recv(_RECEIVE_SIZE))
+        datagram = kernel.recv(_RECEIVE_SIZE)
     except TimeoutError as error:
         raise KernelRefused(
             what, ETIMEDOUT, f"no answer for {ANSWER_TIMEOUT_S:g} s", "Try again when the machine is less busy"
         ) from error
-    while len(datagram) >= _HEADER.size:
-        size, kind, *_ = _HEADER.unpack_from(datagram)
-        yield kind, datagram[_HEADER.size : size]
-        datagram = datagram[_padded(size) :]
+    yield from messages(datagram)
+
+
+def messages(datagram: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Yield the kind and the content of each message of a datagram."""
+    rest = memoryview(datagram)
+    while len(rest) >= _HEADER.size:
+        size, kind, *_ = _HEADER.unpack_from(rest)
+        if size < _HEADER.size:
+            return
+        yield kind, rest[_HEADER.size : size]
+        rest = rest[_padded(size) :]
 
 
 def error_number(content: memoryview) -> int:

@@ -20,7 +20,7 @@ from throughway.core import discriminators
 from throughway.core.errors import InvariantBroken, KernelRefused
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, SPI_RESERVED_MAX, Host, IpProtocol, Peer
+from throughway.core.ids import ROUTER, SPI_RESERVED_MAX, Host, IpProtocol, Path, Peer
 from throughway.core.limits import Limits
 from throughway.core.ports import AhObserved, ControlObserved, IkeObserved, InstalledFlow, Punted
 from throughway.core.reasons import Reason
@@ -47,6 +47,7 @@ class _Mapping:
     hosts: tuple[Host, ...]
     created_at: float
     last_packet_at: float
+    slot: int = 0
     is_active: bool = False
     packets: int = 0
     bytes: int = 0
@@ -76,25 +77,25 @@ class FakeDataPlane:
     all four.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float], outside_address: IPv4Address | None = None) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float], slots: Sequence[IPv4Address | None] = ()) -> None:
         self.punted: deque[Punted] = deque()
         self.observed: deque[IkeObserved | ControlObserved | AhObserved] = deque()
         self.delivered: deque[Delivery] = deque()
         self.sent: deque[bytes] = deque()
         self._limits = limits
         self._clock = clock
-        self._outside_address = outside_address
+        self._addresses = tuple(slots)
         self._mappings: dict[FlowKey, _Mapping] = {}
         self._pending: dict[FlowKey, _Pending] = {}
         self._fragmented: dict[_FragmentName, tuple[FlowKey, float]] = {}
         self._peers: set[IPv4Address] = set()
         self._reasons: Counter[Reason] = Counter()
 
-    def set_outside_address(self, address: IPv4Address | None) -> None:
-        """Translate to and from this address from now on; with None, translate nothing."""
-        self._outside_address = address
+    def set_outside_addresses(self, slots: Sequence[IPv4Address | None]) -> None:
+        """Translate to and from these addresses from now on, each in its slot; with none, translate nothing."""
+        self._addresses = tuple(slots)
 
-    def install(self, key: FlowKey, hosts: Sequence[Host]) -> None:
+    def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several; keep the counters of what was installed.
 
         Raises KernelRefused where the table is full or the list too long, and InvariantBroken for
@@ -112,7 +113,7 @@ class FakeDataPlane:
                 raise KernelRefused(f"mapping of {key}", errno.E2BIG, "the table is full")
             now = self._clock()
             mapping = self._mappings[key] = _Mapping(tuple(hosts), created_at=now, last_packet_at=now)
-        mapping.hosts = tuple(hosts)
+        mapping.hosts, mapping.slot = tuple(hosts), slot
         pending = self._pending.get(key)
         if pending is None or not pending.held:
             self._pending.pop(key, None)
@@ -147,7 +148,7 @@ class FakeDataPlane:
         """Read all installed flows with their counters."""
         for key, mapping in tuple(self._mappings.items()):
             count = FlowCount(key, mapping.packets, mapping.bytes, mapping.last_packet_at)
-            yield InstalledFlow(mapping.hosts, count, mapping.created_at)
+            yield InstalledFlow(mapping.hosts, count, mapping.created_at, mapping.slot)
 
     def reasons(self) -> dict[Reason, int]:
         """Read the packet counts by reason, since the start."""
@@ -162,7 +163,7 @@ class FakeDataPlane:
     def from_outside(self, packet: bytes) -> None:
         """Take one packet from the outside interface. What is not carried by mappings ends here."""
         parsed = ipv4.parse(packet)
-        if parsed is None or parsed.destination != self._outside_address or not _is_ours(parsed):
+        if parsed is None or parsed.destination not in self._addresses or not _is_ours(parsed):
             return
         key = self._name(parsed, Direction.TO_INSIDE)
         if key is None:
@@ -183,7 +184,7 @@ class FakeDataPlane:
         if parsed.protocol == IpProtocol.UDP:
             if self._observe(parsed, Host(parsed.source), Peer(parsed.destination), Direction.TO_PEER):
                 self._peers.add(parsed.destination)
-                self._send(packet)
+                self._send(packet, 0)
             return
         if parsed.protocol == IpProtocol.AH:
             self._reasons[Reason.AH_REFUSED] += 1
@@ -234,7 +235,8 @@ class FakeDataPlane:
             self._reasons[Reason.MALFORMED if discriminator is None else Reason.RESERVED_SPI] += 1
             return None
         if direction is Direction.TO_INSIDE:
-            key = FlowKey.to_inside(packet.protocol, Peer(packet.source), discriminator)
+            path = Path(Peer(packet.source), self._addresses.index(packet.destination))
+            key = FlowKey.to_inside(packet.protocol, path, discriminator)
         else:
             key = FlowKey.to_peer(packet.protocol, Host(packet.source), Peer(packet.destination), discriminator)
         if packet.more_fragments:
@@ -286,7 +288,7 @@ class FakeDataPlane:
         self._count(mapping, packet)
         if key.direction is Direction.TO_PEER:
             self._reasons[Reason.TRANSLATED_TO_PEER] += 1
-            self._send(packet)
+            self._send(packet, mapping.slot)
             return
         for host in mapping.hosts:
             is_own = host == ROUTER
@@ -297,12 +299,13 @@ class FakeDataPlane:
                 self._observe_control(parsed, host, key.peer, Direction.TO_INSIDE)
         self._reasons[Reason.FAN_OUT_COPY] += len(mapping.hosts) - 1
 
-    def _send(self, packet: bytes) -> None:
-        """Send a host's packet from the outside address. Its inside address never leaves."""
-        if self._outside_address is None:
+    def _send(self, packet: bytes, slot: int) -> None:
+        """Send a host's packet from the address in a slot. Its inside address never leaves."""
+        address = self._addresses[slot] if slot < len(self._addresses) else None
+        if address is None:
             self._reasons[Reason.NO_OUTSIDE_ADDRESS] += 1
         else:
-            self.sent.append(ipv4.with_source(packet, self._outside_address))
+            self.sent.append(ipv4.with_source(packet, address))
 
     def _count(self, mapping: _Mapping, packet: bytes) -> None:
         mapping.packets += 1

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_LINK
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTMGRP_IPV4_IFADDR, RTMGRP_LINK
 
 from throughway.core.errors import SettingsRejected
 from throughway.core.ports import Interface
@@ -27,17 +27,20 @@ LINK_HEADER_SIZES: Final = {
 
 _IFF_UP: Final = 1 << 0
 _IFA_F_SECONDARY: Final = 1 << 0
+_IFA_F_DEPRECATED: Final = 1 << 5
+_AF_UNSPEC: Final = 0
 _AF_INET: Final = 2
 _TABLE_MAIN: Final = 254
 _SCOPE_LINK: Final = 253
 """RT_SCOPE_LINK of linux/rtnetlink.h; what is narrower cannot be a source address of forwarded packets."""
+_SCOPE_UNIVERSE: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """An interface as it is now.
 
-    `address` is its primary IPv4 address, the first one in the kernel's order; `is_up` is what the
+    `addresses` are its IPv4 addresses that packets may be sent from, the primary one first; `is_up` is what the
     administrator wants, `has_carrier` whether the line works. `mtu` is in bytes.
     """
 
@@ -45,7 +48,12 @@ class Link:
     mtu: int
     is_up: bool
     has_carrier: bool
-    address: IPv4Address | None
+    addresses: tuple[IPv4Address, ...]
+
+    @property
+    def address(self) -> IPv4Address | None:
+        """The primary address: the one that the kernel chooses by itself."""
+        return next(iter(self.addresses), None)
 
 
 async def look_up(name: str) -> Link:
@@ -84,7 +92,8 @@ async def default_route_interfaces() -> frozenset[int]:
 async def watch(name: str) -> AsyncGenerator[Link | None, None]:
     """Yield the state of the interface now, and again whenever it differs; None while it does not exist.
 
-    States that came and went between two looks are left out. Runs until it is closed.
+    States that came and went between two looks are left out. But an interface that was gone meanwhile is told again,
+    even if it looks the same, index and all: it is another one, with nothing on it. Runs until it is closed.
     """
     async with AsyncIPRoute() as events, AsyncIPRoute() as route:
         # Subscribed before the first look, so that no change falls between the two.
@@ -92,19 +101,25 @@ async def watch(name: str) -> AsyncGenerator[Link | None, None]:
         last = await _read(route, name)
         yield last
         async with aclosing(_changes(events)) as changes:
-            async for _ in changes:
+            async for message in changes:
                 now = await _read(route, name)
-                if now != last:
+                if now != last or _is_end_of(message, name):
                     last = now
                     yield now
 
 
-async def _changes(events: AsyncIPRoute) -> AsyncGenerator[None, None]:
+async def _changes(events: AsyncIPRoute) -> AsyncGenerator[Any, None]:
     """Wake the reader once for each message, whatever it says."""
     while True:
-        async for _ in events.get():
-            yield None
+        async for message in events.get():
+            yield message
         await asyncio.sleep(0)
+
+
+def _is_end_of(message: Any, name: str) -> bool:
+    """Whether the interface was removed. Bridges say with the same message that a port has left them."""
+    is_removal = message["header"]["type"] == RTM_DELLINK and message["family"] == _AF_UNSPEC
+    return bool(is_removal and message.get("ifname") == name)
 
 
 async def _names(route: AsyncIPRoute) -> tuple[str, ...]:
@@ -125,18 +140,28 @@ async def _read(route: AsyncIPRoute, name: str) -> Link | None:
         mtu=message.get("mtu"),
         is_up=bool(message["flags"] & _IFF_UP),
         has_carrier=bool(message.get("carrier")),
-        address=primary_address(addresses),
+        addresses=usable_addresses(addresses),
     )
 
 
-def primary_address(addresses: Iterable[Any]) -> IPv4Address | None:
-    """Choose as the kernel does for a source address: the first that is neither secondary nor host scope.
+def usable_addresses(messages: Iterable[Any]) -> tuple[IPv4Address, ...]:
+    """Choose the primary address as the kernel does for a source address, and all others of global scope behind it.
 
-    Expects rtnetlink address messages in the kernel's order. On point-to-point links IFA_LOCAL is
-    ours and IFA_ADDRESS the other end's.
+    The primary one is the first of global scope that is not secondary; where there is none, one of link scope does.
+    An address that is deprecated is one that nothing new shall be sent from. Expects rtnetlink address messages in the
+    kernel's order. On point-to-point links IFA_LOCAL is ours and IFA_ADDRESS the other end's.
     """
-    for message in addresses:
+    primary: list[IPv4Address] = []
+    others: list[IPv4Address] = []
+    of_link: list[IPv4Address] = []
+    for message in messages:
         flags = message.get("flags") or 0
-        if not flags & _IFA_F_SECONDARY and message["scope"] <= _SCOPE_LINK:
-            return IPv4Address(message.get("local") or message.get("address"))
-    return None
+        address = IPv4Address(message.get("local") or message.get("address"))
+        if message["scope"] == _SCOPE_UNIVERSE:
+            if not primary and not flags & _IFA_F_SECONDARY:
+                primary.append(address)
+            elif not flags & _IFA_F_DEPRECATED:
+                others.append(address)
+        elif message["scope"] <= _SCOPE_LINK and not flags & _IFA_F_SECONDARY:
+            of_link.append(address)
+    return tuple(dict.fromkeys(primary + others)) or tuple(of_link[:1])

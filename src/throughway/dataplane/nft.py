@@ -23,6 +23,9 @@ PACKAGE: Final = "libnftables1"
 _OUTPUT_HANDLE: Final = 1 << 3
 _OUTPUT_JSON: Final = 1 << 4
 
+_NOWHERE: Final = "internal:0:0-0: "
+"""Where nft finds a fault in what it was given as JSON, which has no lines."""
+
 ANSWER_SIZE_MAX: Final = 2000
 """How much of nft's words goes into an error, in characters."""
 
@@ -41,7 +44,7 @@ class Nft:
         self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_JSON | _OUTPUT_HANDLE)
 
     def apply(self, transaction: str) -> None:
-        """Carry out all commands of the JSON text in one transaction, or none of them.
+        """Carry out all commands of the text, of JSON or nft's own language, in one transaction, or none of them.
 
         Raises KernelRefused with nft's own words; nothing has changed then.
         """
@@ -51,14 +54,25 @@ class Nft:
         """Let nft and the kernel verify the transaction without carrying it out; raises as `apply` does."""
         self._run(transaction, "nftables check", dry_run=True)
 
+    def ask(self, command: str) -> str:
+        """Carry out one command of nft's own language and return its answer; raises as `apply` does."""
+        return self._run(command, f"nft {command}")
+
     def list_ruleset(self) -> dict[str, Any]:
         """Read all tables of the network namespace, with handles, as the JSON document of nft."""
         return self._list("list ruleset")
 
     def list_table(self, family: str, name: str) -> dict[str, Any] | None:
         """Read one table, or None where it does not exist."""
+        return self._list_if_there(f"list table {family} {name}")
+
+    def list_map(self, family: str, table: str, name: str) -> dict[str, Any] | None:
+        """Read one map of a table with its elements, or None where it does not exist."""
+        return self._list_if_there(f"list map {family} {table} {name}")
+
+    def _list_if_there(self, command: str) -> dict[str, Any] | None:
         try:
-            return self._list(f"list table {family} {name}")
+            return self._list(command)
         except KernelRefused as refusal:
             if refusal.errno == errno.ENOENT:
                 return None
@@ -107,8 +121,16 @@ def _refusal(what: str, number: int, answer: str) -> KernelRefused:
     first = answer.partition("\n")[0]
     by_words = next((n for n in (errno.EPERM, errno.ENOENT, errno.EBUSY, errno.EEXIST) if os.strerror(n) in first), 0)
     number = by_words or number or errno.EINVAL
-    remedy = "nftables needs CAP_NET_ADMIN; run as root" if number == errno.EPERM else ""
-    return KernelRefused(what, number, answer[:ANSWER_SIZE_MAX] or os.strerror(number), remedy)
+    remedy = ""
+    if number == errno.EPERM:
+        remedy = "It needs CAP_NET_ADMIN, and a table that no other program owns; run as root, see nft list tables"
+    return KernelRefused(what, number, _worded(answer)[:ANSWER_SIZE_MAX] or os.strerror(number), remedy)
+
+
+def _worded(answer: str) -> str:
+    """Say each thing once: of a transaction that is refused nft says the same about each of its commands."""
+    said = (line.removeprefix(_NOWHERE) for line in answer.splitlines() if line.strip())
+    return "\n".join(dict.fromkeys(said))
 
 
 def _load() -> ctypes.CDLL:

@@ -28,6 +28,7 @@ from throughway.dataplane.hooks import link_target
 
 BPFFS: Final = Path("/sys/fs/bpf")
 _FOLDER: Final = "throughway"
+_NAMESPACE: Final = "namespace-"
 _SO_NETNS_COOKIE: Final = 71
 _BPF_FS_MAGIC: Final = 0xCAFE4A11
 """<linux/magic.h>: what statfs says of a BPF file system."""
@@ -108,8 +109,8 @@ class GatewayFolder:
                 "outside", f"another daemon already carries {interface} here; stop it first (throughway down)"
             ) from None
         folder = cls(path, descriptor)
-        note = f"namespace-{_namespace_cookie()}"
-        notes = [name for name in folder.names() if name.startswith("namespace-")]
+        note = f"{_NAMESPACE}{_namespace_cookie()}"
+        notes = [name for name in folder.names() if name.startswith(_NAMESPACE)]
         if notes != [note]:
             folder.clear()
             folder.note(note)
@@ -150,6 +151,12 @@ class GatewayFolder:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def abandon(self) -> None:
+        """Unlock the folder, and remove it where nothing is pinned in it."""
+        if all(name.startswith(_NAMESPACE) for name in self.names()):
+            self.remove()
+        self.close()
 
     def remove(self) -> None:
         """Remove the folder with everything in it, and the folder above if it was the last one."""

@@ -55,6 +55,7 @@ class PuntRecord:
     """One record of the ring `punts`. `frame` begins with the link header; a copy may be cut to FRAME_SMALL bytes.
 
     `fragment` is there for the two kinds that are about fragments. A later fragment's key has no discriminator.
+    `slot` is that of our address which the router sent a copy from.
     """
 
     kind: PuntKind
@@ -63,16 +64,17 @@ class PuntRecord:
     at_ns: int
     key: FlowKey
     fragment: FragmentName | None
+    slot: int
     frame: bytes
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct punt` and the frame behind it."""
         layout = LAYOUTS["punt"]
-        kind, sequence, size, link_header_size, at_ns, key, name, _ = layout.format.unpack_from(data)
+        kind, sequence, size, link_header_size, at_ns, key, name, slot = layout.format.unpack_from(data)
         fragment = FragmentName.unpack(name) if kind in (PuntKind.FRAGMENT, PuntKind.FIRST_FRAGMENT) else None
         frame = bytes(data[layout.size : layout.size + size])
-        return cls(PuntKind(kind), sequence, link_header_size, at_ns, unpack_key(key), fragment, frame)
+        return cls(PuntKind(kind), sequence, link_header_size, at_ns, unpack_key(key), fragment, slot, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class ObservedRecord:
     """One record of the ring `observed`. `size` is that of the whole message, `message` what was copied of it.
 
     A message is there for IKE and control messages, `floated` for IKE, `discriminator` and `code` for DISOWNED.
+    `slot` is that of our address which the router sent it from.
     """
 
     kind: ObservedKind
@@ -92,13 +95,14 @@ class ObservedRecord:
     floated: bool
     discriminator: int
     code: int
+    slot: int
     message: bytes
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct observed` and the message behind it."""
         layout = LAYOUTS["observed"]
-        kind, host, peer, size, filled, discriminator, at_ns, protocol, direction, floated, code, _ = (
+        kind, host, peer, size, filled, discriminator, at_ns, protocol, direction, floated, code, slot = (
             layout.format.unpack_from(data)
         )
         return cls(
@@ -112,5 +116,6 @@ class ObservedRecord:
             bool(floated),
             discriminator,
             code,
+            slot,
             bytes(data[layout.size : layout.size + filled]),
         )

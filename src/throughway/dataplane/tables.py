@@ -36,21 +36,22 @@ class Tables:
         self._fragments = maps["fragments"]
         self._reasons = maps["reasons"]
 
-    def outside_address(self) -> IPv4Address | None:
-        """Read the address that is translated to, or None."""
+    def outside_addresses(self) -> tuple[IPv4Address | None, ...]:
+        """Read the addresses that are translated to, by slot."""
         value = self._config.lookup(_FIRST)
         if value is None:
-            return None
-        _, packed, *_ = abi.LAYOUTS["config"].format.unpack(value)
-        return IPv4Address(packed) if any(packed) else None
+            return ()
+        _, count, packed, *_ = abi.LAYOUTS["config"].format.unpack(value)
+        each = (packed[4 * slot : 4 * slot + 4] for slot in range(min(count, abi.SLOTS_MAX)))
+        return tuple(IPv4Address(address) if any(address) else None for address in each)
 
     def configure(self, config: abi.ConfigRecord) -> None:
         """Write what the programs go by."""
         self._config.update(_FIRST, config.pack())
 
-    def decide(self, key: FlowKey, hosts: Sequence[Host]) -> None:
+    def decide(self, key: FlowKey, hosts: Sequence[Host], slot: int) -> None:
         """Give the flow to these hosts. Its counters stay; what is held drains first."""
-        self._ask(abi.ControlRequest(op=abi.ControlOp.DECIDE, key=key, hosts=tuple(hosts)), "mapping")
+        self._ask(abi.ControlRequest(op=abi.ControlOp.DECIDE, key=key, hosts=tuple(hosts), slot=slot), "mapping")
 
     def refuse(self, key: FlowKey, until_ns: int) -> None:
         """Drop the flow's packets until this time of CLOCK_MONOTONIC."""
@@ -102,11 +103,12 @@ class Tables:
         removal of the mapping makes a fresh one.
         """
         packed = abi.pack_key(key)
+        mapping = self._mappings.lookup(packed)
         self._pending.delete(packed)
         self._mappings.delete(packed)
         self._fan_outs.delete(packed)
-        if key.direction is Direction.TO_PEER and key.host != ROUTER:
-            sender = abi.pack_sender_key(key)
+        if key.direction is Direction.TO_PEER and key.host != ROUTER and mapping is not None:
+            sender = abi.pack_sender_key(key, abi.MappingRecord.unpack(mapping).slot)
             # Two hosts may have chosen the same number towards one peer; the entry names the later one.
             if self._senders.lookup(sender) == key.host.packed:
                 self._senders.delete(sender)
@@ -123,7 +125,7 @@ class Tables:
                     continue  # It was removed while the batch was read.
                 hosts = abi.unpack_fan_out(fan_out)
             count = FlowCount(key, mapping.packets, mapping.octets, mapping.last_ns / _NS)
-            yield InstalledFlow(hosts, count, mapping.created_ns / _NS)
+            yield InstalledFlow(hosts, count, mapping.created_ns / _NS, mapping.slot)
 
     def reasons(self) -> dict[Reason, int]:
         """Sum up the packets by reason over all processors."""

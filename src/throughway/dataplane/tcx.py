@@ -40,6 +40,16 @@ class TcxHooks:
             if hook is not None:
                 yield hook
 
+    def is_attached(self, hook: Hook) -> bool:
+        """Tell whether the program is there, on an interface that exists."""
+        pinned = self._folder.get(hook.pin)
+        if pinned is None:
+            return False
+        try:
+            return link_target(pinned) == hook.ifindex
+        finally:
+            os.close(pinned)
+
     def attach(self, hook: Hook, program: int) -> None:
         """Put the program there: in place of the one of an earlier run, or before all others on the interface.
 

@@ -12,15 +12,14 @@ Whoever runs it counts the leaks, keeps the folder of a run that failed, and end
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Final, Self
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from rich.table import Table
 
 from throughway.lab import programs
 from throughway.lab.gateway import GatewayKind
-from throughway.lab.leaks import NO_LEAKS, Leaks
+from throughway.lab.outcome import Outcome
 from throughway.lab.progress import Progress
 from throughway.lab.testbed import Testbed
 
@@ -55,34 +54,19 @@ class CheckedScenario:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """One run of a scenario that yields checks. `leaks` fail our gateway alone."""
+class CheckReport(Outcome):
+    """One run of a scenario that yields checks."""
 
-    scenario: str
-    gateway: GatewayKind
     checks: tuple[Check, ...]
-    leaks: Leaks = NO_LEAKS
-    reboots: tuple[str, ...] = ()
-    folder: Path | None = None
 
     @property
-    def passed(self) -> bool:
-        """Whether there were checks and all passed; and with Throughway, whether no inside address got out."""
-        leaks = self.gateway is GatewayKind.THROUGHWAY and bool(self.leaks)
-        return bool(self.checks) and all(check.passed for check in self.checks) and not leaks
+    def did_all(self) -> bool:
+        """Whether there were checks and all passed."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
-    def kept_in(self, folder: Path) -> Self:
-        """Return the report with the folder that has the captures and logs of the run."""
-        return replace(self, folder=folder)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the object that `lab run --json` prints."""
-        return {
-            "scenario": self.scenario,
-            "gateway": str(self.gateway),
-            "checks": [asdict(check) for check in self.checks],
-            "passed": self.passed,
-        }
+    def details(self) -> dict[str, object]:
+        """Return the checks."""
+        return {"checks": [asdict(check) for check in self.checks]}
 
     def table(self) -> Table:
         """Return the table that `lab run` prints."""
@@ -93,13 +77,7 @@ class CheckReport:
             table.add_row(check.what, "passed" if check.passed else "failed", check.found)
         return table
 
-    def remarks(self) -> list[str]:
-        """Return the sentences for people that are not in the table."""
-        lines = [f"rebooted guest {reboot}" for reboot in self.reboots]
-        lines += self.leaks.sentences()
+    def failure(self) -> str:
+        """Name the checks that failed."""
         failed = [check.what for check in self.checks if not check.passed]
-        if failed:
-            lines.append(f"failed: {'; '.join(failed)}")
-        if self.folder is not None:
-            lines.append(f"captures and logs are in {self.folder}")
-        return lines
+        return f"failed: {'; '.join(failed)}" if failed else ""

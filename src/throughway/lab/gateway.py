@@ -142,6 +142,10 @@ class Throughway:
         with ControlClient.of_gateway(self.name) as client:
             return list(client.sessions())
 
+    def log(self) -> str:
+        """Read what the daemon has logged so far."""
+        return self._task.output() if self._task is not None else ""
+
     def sessions_of(self, device: IPv4Address) -> list[Session]:
         """Ask the daemon for the sessions of one device."""
         return [session for session in self.sessions() if session.device == str(device)]

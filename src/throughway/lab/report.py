@@ -1,13 +1,11 @@
 """What a run of a scenario found, for programs and for people."""
 
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Final, Self
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from rich.table import Table
 
-from throughway.lab.gateway import GatewayKind
-from throughway.lab.leaks import NO_LEAKS, Leaks
+from throughway.lab.outcome import Outcome
 from throughway.lab.transfer import Transfer
 
 PINGS: Final = 10
@@ -46,34 +44,19 @@ class ClientReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """One run. `leaks` fail our gateway alone; `reboots` and `folder` are for people."""
+class Report(Outcome):
+    """One run with real peers."""
 
-    scenario: str
-    gateway: GatewayKind
     clients: tuple[ClientReport, ...]
-    leaks: Leaks = NO_LEAKS
-    reboots: tuple[str, ...] = ()
-    folder: Path | None = None
 
     @property
-    def passed(self) -> bool:
-        """Whether every tunnel carries data; and with Throughway, whether no inside address got out."""
-        leaks = self.gateway is GatewayKind.THROUGHWAY and bool(self.leaks)
-        return all(client.has_passed for client in self.clients) and not leaks
+    def did_all(self) -> bool:
+        """Whether every tunnel carries data."""
+        return all(client.has_passed for client in self.clients)
 
-    def kept_in(self, folder: Path) -> Self:
-        """Return the report with the folder that has the captures and logs of the run."""
-        return replace(self, folder=folder)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the object that `lab run --json` prints."""
-        return {
-            "scenario": self.scenario,
-            "gateway": str(self.gateway),
-            "clients": [client.to_json() for client in self.clients],
-            "passed": self.passed,
-        }
+    def details(self) -> dict[str, object]:
+        """Return what was found of each client."""
+        return {"clients": [client.to_json() for client in self.clients]}
 
     def table(self) -> Table:
         """Return the table that `lab run` prints."""
@@ -88,16 +71,10 @@ class Report:
             )
         return table
 
-    def remarks(self) -> list[str]:
-        """Return the sentences for people that are not in the table, in a form that script/soak reads."""
-        lines = [f"rebooted guest {reboot}" for reboot in self.reboots]
-        lines += self.leaks.sentences()
+    def failure(self) -> str:
+        """Name the clients whose tunnels do not carry data."""
         down = [client.name for client in self.clients if not client.has_passed]
-        if down:
-            lines.append(f"without a working tunnel: {', '.join(down)}")
-        if self.folder is not None:
-            lines.append(f"captures and logs are in {self.folder}")
-        return lines
+        return f"without a working tunnel: {', '.join(down)}" if down else ""
 
 
 def _told(transfer: Transfer | None) -> str:

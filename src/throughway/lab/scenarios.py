@@ -103,6 +103,15 @@ _VPNS: Final = (
         masquerade_fails=True,
     ),
     VpnScenario(
+        "router-vpnc",
+        "a client with native ESP on the router itself, beside those of devices, to one server",
+        3,
+        8,
+        (*programs.GUEST, *strongswan.PROGRAMS, *vpnc.PROGRAMS),
+        partial(EspNative, on_router=True),
+        masquerade_fails=True,
+    ),
+    VpnScenario(
         "esp-manual",
         "clients with native ESP and keys set by hand, no IKE at all, to one server",
         2,

@@ -161,8 +161,9 @@ class Testbed:
                 self.gateway.stop()
             for task in tasks:
                 task.stop()
-            self.topology.down()
+            # While the namespace is there: its number is given to the next one that anybody makes.
             gateway.forget(self.prefix, inode)
+            self.topology.down()
             wireguard.forget_sockets(self.prefix)
             (self.folder / "owner").unlink(missing_ok=True)
             if not self._is_kept:

@@ -30,6 +30,9 @@ AH_REFUSED: Final = "ah_refused"
 NEVER_UNTRACKED: Final = tuple(sorted(int(protocol) for protocol in NOT_OURS if protocol != IpProtocol.ICMP))
 """What only connection tracking can translate."""
 
+ATTACHED: Final = "attached"
+"""The set of the outside interfaces, by index, that have the programs which translate."""
+
 PRIORITY_LEAVING: Final = 110
 """Behind source NAT (100), whoever does it."""
 
@@ -119,12 +122,22 @@ def leaving(outside: str) -> list[Command]:
     """Keep back what source NAT has left alone: flows that were there before our rules were.
 
     Translation is decided by the first packet of a flow. What a host sends is translated at its source
-    when the host began, and by the reverse of a port forwarding when somebody outside did.
+    when the host began, and by the reverse of a port forwarding when somebody outside did. What is untracked
+    is for BPF: an interface that is made anew (ppp0 at every redial) is up before the programs are on it.
     """
     chain = "leaving"
     outbound = *to_outside(outside), IS_IPV4
     return [
         base_chain(chain, "filter", "postrouting", PRIORITY_LEAVING),
+        rule(
+            chain,
+            "no programs yet",
+            *outbound,
+            has(conntrack("state"), "untracked"),
+            is_not(meta("oif"), f"@{ATTACHED}"),
+            COUNT,
+            DROP,
+        ),
         *(
             rule(
                 chain,

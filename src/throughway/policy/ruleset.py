@@ -11,6 +11,8 @@ What each base chain is for, in the order in which a forwarded packet meets them
     forward      -10 mark_carried    the CARRIED bit on what passthrough carries, so that somebody
                                      else's policy-drop table needs one rule for all of it.
     forward        0 guard           the filter between outside and inside (policy/guard.py).
+    postrouting   99 paths           which outside address IKE, NAT-T, L2TP and PPTP get, where there is more
+                                     than one to choose (policy/paths.py, a transaction of its own).
     postrouting  100 translate       masquerade, and hairpin (policy/translate.py).
     postrouting  110 leaving         holds back what no NAT has translated.
 
@@ -26,7 +28,7 @@ from typing import Final
 from throughway.core.errors import SettingsRejected
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.policy.guard import guard, leaving
+from throughway.policy.guard import ATTACHED, guard, leaving
 from throughway.policy.own import FAMILY, IS_IPV4, TABLE, add, base_chain, chain, rule, to_inside, to_outside
 from throughway.policy.rules import (
     Command,
@@ -61,6 +63,8 @@ class RulesetSettings:
     marks: Marks = field(default_factory=Marks)
     ipv6_ipsec: bool = True
     """Whether IPsec over IPv6 reaches inside hosts unasked (RFC 6092 section 3.2.4)."""
+    attached: int | None = None
+    """The index of the outside interface where it has the programs already, from an earlier run."""
 
     def __post_init__(self) -> None:
         """Refuse names that no interface can have; the operator gave them."""
@@ -101,6 +105,8 @@ def build(settings: RulesetSettings) -> Ruleset:
             *remove().commands,
             add("table"),
             add("set", name="inside", type="ifname", elem=sorted(settings.insides)),
+            add("set", name=ATTACHED, type="iface_index"),
+            *_attached(settings.attached),
             add("ct helper", name="pptp", type="pptp", protocol="tcp", l3proto="ip"),
             *untracked(outside, marks),
             *_adjust(outside),
@@ -110,6 +116,15 @@ def build(settings: RulesetSettings) -> Ruleset:
             *leaving(outside),
         )
     )
+
+
+def attached(index: int | None) -> Ruleset:
+    """Note on which outside interface the programs are now; None for none."""
+    return Ruleset(({"flush": {"set": {"family": FAMILY, "table": TABLE, "name": ATTACHED}}}, *_attached(index)))
+
+
+def _attached(index: int | None) -> list[Command]:
+    return [] if index is None else [add("element", name=ATTACHED, elem=[index])]
 
 
 def transactions(settings: RulesetSettings, limits: Limits | None = None) -> tuple[str, ...]:

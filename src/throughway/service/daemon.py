@@ -18,9 +18,26 @@ import structlog
 from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core import discriminators
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    ForgetPath,
+    InstallMapping,
+    Record,
+    Refuse,
+    Reinject,
+    RemoveMapping,
+    WakeAt,
+)
 from throughway.core.errors import KernelRefused
-from throughway.core.events import CountersRead, Event, MappingsAdopted, OutsideAddressChanged, TimerExpired
+from throughway.core.events import (
+    CountersRead,
+    Event,
+    MappingsAdopted,
+    OutsideAddressesChanged,
+    PathChosen,
+    TimerExpired,
+)
 from throughway.core.findings import Level
 from throughway.core.limits import Limits
 from throughway.core.ports import InstalledFlow
@@ -28,8 +45,9 @@ from throughway.core.reasons import Reason
 from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
-from throughway.service.gateway import AddressChange, Gateway
+from throughway.service.gateway import Gateway
 from throughway.service.options import Options
+from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.telling import Teller
 
 log = structlog.get_logger()
@@ -50,6 +68,7 @@ class Daemon:
         self._tracker: Final = Tracker(self._limits)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
+        self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
         self._has_failed = False
@@ -74,7 +93,8 @@ class Daemon:
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
                 self._adopt()
-                gateway.carry()
+                self._own_tunnels.begin(gateway.translated)
+                gateway.carry(self._tracker.addresses.chosen())
                 self._tell_started()
                 await self._serve(control)
                 gateway.keep = kept = self._keep or self._has_failed
@@ -87,7 +107,9 @@ class Daemon:
                 async with asyncio.TaskGroup() as tasks:
                     running = [
                         tasks.create_task(control.serve(), name="control"),
-                        tasks.create_task(self._gateway.follow(self._on_address), name="interfaces"),
+                        tasks.create_task(self._gateway.follow(self._on_addresses), name="interfaces"),
+                        tasks.create_task(self._gateway.flush_untranslated(), name="flows from before"),
+                        tasks.create_task(self._own_tunnels.follow(), name="own tunnels"),
                         tasks.create_task(self._read_counters(), name="counters"),
                     ]
                     await self._stopping.wait()
@@ -151,6 +173,10 @@ class Daemon:
             self._pump_timer = asyncio.get_running_loop().call_later(delay, self._pump)
 
     def _handle(self, event: Event, now: float) -> None:
+        if wanted := self._tracker.wanted_path(event):
+            host, path = wanted
+            chosen = PathChosen(host, self._gateway.settle_path(host, path))
+            self._carry_out(self._tracker.handle(chosen, now))
         self._carry_out(self._tracker.handle(event, now))
 
     def _carry_out(self, commands: Iterable[Command]) -> None:
@@ -166,8 +192,8 @@ class Daemon:
     def _carry_out_one(self, command: Command) -> None:
         plane = self._gateway.plane
         match command:
-            case InstallMapping(key, host):
-                plane.install(key, (host,))
+            case InstallMapping(key, host, slot):
+                plane.install(key, (host,), slot)
             case FanOut(key, hosts):
                 plane.install(key, hosts)
             case Reinject(key):
@@ -178,6 +204,9 @@ class Daemon:
                 self._teller.tell("tunnel.refused", protocol=protocol, peer=str(key.peer), cause=cause)
             case RemoveMapping(key):
                 plane.remove(key)
+            case ForgetPath(host, path):
+                is_last = not self._tracker.addresses.hosts_at(path)
+                self._gateway.forget_path(host, path, is_last=is_last)
             case WakeAt(at):
                 self._wake_timer = asyncio.get_running_loop().call_at(at, self._wake)
             case Record(name, fields):
@@ -216,17 +245,23 @@ class Daemon:
         if flows:
             log.info("mappings.adopted", count=len(flows))
             self._handle(MappingsAdopted(flows), time.monotonic())
+        self._handle(self._gateway.addresses, time.monotonic())
 
-    def _on_address(self, change: AddressChange) -> None:
-        self._handle(OutsideAddressChanged(change.old, change.new), time.monotonic())
+    def _on_addresses(self, change: OutsideAddressesChanged) -> None:
+        self._handle(change, time.monotonic())
+        self._own_tunnels.on_addresses(self._gateway.translated)
+        try:
+            self._gateway.lay_paths(self._tracker.addresses.chosen())
+        except KernelRefused as problem:
+            log.warning("paths.not_laid", problem=str(problem))
 
     def _tell_started(self) -> None:
-        address = self._gateway.outside_address
+        addresses = self._gateway.outside_addresses
         log.info(
             "gateway.started",
             inside=",".join(self._options.inside),
             outside=self._options.outside,
-            address=str(address) if address else "none yet",
+            address=", ".join(str(address) for address in addresses) or "none yet",
             attached_by=self._gateway.attached_by,
         )
         for finding in self._gateway.findings:
@@ -255,7 +290,7 @@ class Daemon:
     async def _sessions(self) -> list[Session]:
         tracked = await self._gateway.tracked_flows()
         installed = {flow.count.key: flow async for piece in self._flows_in_slices() for flow in piece}
-        return sessions.sessions(self._tracker, installed, tracked, time.monotonic())
+        return sessions.sessions(self._tracker, installed, tracked, self._gateway.slots, time.monotonic())
 
     async def _answer_down(self, params: Params) -> dict[str, object]:
         query = DownQuery.from_json(params)

@@ -2,18 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Self
 
 import structlog
 
+from throughway.core.addresses import Slots
 from throughway.core.errors import KernelRefused, SettingsRejected
+from throughway.core.events import OutsideAddressesChanged
 from throughway.core.findings import Finding
+from throughway.core.ids import Host, Path
 from throughway.core.limits import Limits
-from throughway.core.marks import Marks
 from throughway.dataplane import conntrack, ctflush, links
 from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
@@ -24,6 +25,7 @@ from throughway.service.alone import alone_in_namespace
 from throughway.service.following import Following
 from throughway.service.noted import NotedSettings
 from throughway.service.options import Options
+from throughway.service.paths import Paths
 from throughway.service.places import Places
 from throughway.service.watching import Watch, Watched
 
@@ -31,14 +33,6 @@ log = structlog.get_logger()
 
 _INTERESTS: Final = tuple(interest for interest in conntrack.INTERESTS if interest.port != 443)
 """Port 443 alone says nothing of a VPN."""
-
-
-@dataclass(frozen=True, slots=True)
-class AddressChange:
-    """The outside interface had one address and has another; None for no address."""
-
-    old: IPv4Address | None
-    new: IPv4Address | None
 
 
 class Gateway:
@@ -51,17 +45,30 @@ class Gateway:
         nft: Nft,
         outside: Link,
         insides: tuple[Link, ...],
-        marks: Marks,
+        settings: BpfSettings,
     ) -> None:
         self.plane: Final = plane
         self.keep = plane.adoption.outcome is Outcome.ADOPTED
         """Whether the end leaves rules, programs and mappings at work. A start that fails leaves what it found."""
         self._options: Final = options
         self._nft: Final = nft
-        self._places: Final = Places(plane, outside, insides)
+        self._paths: Final = Paths(nft, options.inside, options.outside, settings.limits)
+        self._outside_index: Final = outside.interface.index
+        before = tuple(address for address in plane.outside_addresses if address)
+        self._places: Final = Places(
+            plane,
+            outside,
+            insides,
+            chosen=options.outside_addresses,
+            addresses_max=settings.limits.outside_addresses_max,
+            on_attached=self._note_attached,
+        )
+        self.addresses: Final = self._addresses_now(before or self.outside_addresses)
+        """The addresses at the start, and what they were in an earlier run that goes on."""
         self._is_laid = False
         self._settings: Final = NotedSettings(options.restore_file)
-        self._marks: Final = marks
+        self._marks: Final = settings.marks
+        self._limits: Final = settings.limits
         self._watch: Final = Watch()
         self.findings: tuple[Finding, ...] = ()
 
@@ -80,29 +87,43 @@ class Gateway:
             nft = undo.enter_context(Nft())
             settings = BpfSettings(outside=outside.interface, limits=limits, attach=options.attach)
             plane = BpfDataPlane.open(settings)
-            gateway = cls(options, plane, nft, outside, insides, settings.marks)
+            gateway = cls(options, plane, nft, outside, insides, settings)
             undo.callback(gateway._close)
             yield gateway
 
-    def carry(self) -> None:
+    def _addresses_now(self, before: tuple[IPv4Address, ...]) -> OutsideAddressesChanged:
+        here, named = self.outside_addresses, self._options.outside_addresses
+        if here and named and not set(here) & set(named):
+            log.warning("outside.none-of-named", wanted=", ".join(map(str, named)))
+        return OutsideAddressesChanged(before, self.outside_addresses, self._places.usable)
+
+    def carry(self, chosen: Iterable[tuple[Host, Path]]) -> None:
         """Lay the rules, attach the programs, switch the kernel's settings on. From here on packets are carried.
 
-        The rules bring connection tracking, which has some of the settings. Forwarding is one of these: switched on
-        before the programs are there, packets without ports would leave with an inside address.
+        Those of hosts go by chosen paths. The rules bring connection tracking, which has some of the settings.
+        Forwarding is one of these: switched on before the programs are there, packets without ports would
+        leave with an inside address.
         """
         settings = ruleset.RulesetSettings(
             insides=self._options.inside,
             outside=self._options.outside,
             marks=self._marks,
             ipv6_ipsec=self._options.ipv6_ipsec,
+            attached=self._outside_index if self._places.are_attached else None,
         )
-        for transaction in ruleset.transactions(settings):
+        self._paths.read()
+        for transaction in ruleset.transactions(settings, self._limits):
             self._nft.apply(transaction)
             self._is_laid = True
+        self.lay_paths(chosen)
         self._places.attach()
         if enabled := self._settings.enable():
             log.info("settings.enabled", names=",".join(enabled))
         self.findings = self._look_for_findings()
+
+    def _note_attached(self, outside: int | None) -> None:
+        """Let out what only the programs translate, from the interface that has them."""
+        self._nft.apply(ruleset.attached(outside).to_json())
 
     def _close(self) -> None:
         """Undo `carry` in the opposite order, or leave it all at work. What fails does not keep the rest from it."""
@@ -110,6 +131,9 @@ class Gateway:
             with _undoing("programs"):
                 self.plane.close(keep=True)
             return
+        if self._is_laid:
+            with _undoing("rules"):
+                self._note_attached(None)
         with _undoing("settings"):
             self._settings.restore()
         with _undoing("programs"):
@@ -124,9 +148,31 @@ class Gateway:
         return self.plane.attach_mode
 
     @property
-    def outside_address(self) -> IPv4Address | None:
-        """The address that is translated to, or None while there is none."""
-        return self._places.outside_address
+    def outside_addresses(self) -> tuple[IPv4Address, ...]:
+        """The addresses that the outside has, the primary one first."""
+        return self._places.outside_addresses
+
+    @property
+    def translated(self) -> Slots:
+        """The addresses that are translated to, by slot; empty while there is none."""
+        return self._places.translated
+
+    @property
+    def slots(self) -> Slots:
+        """The addresses by slot."""
+        return self._places.slots
+
+    def lay_paths(self, chosen: Iterable[tuple[Host, Path]]) -> None:
+        """Have the kernel's own translation go by these paths, and choose by itself for hosts that have none yet."""
+        self._paths.lay(self._places.slots, self._places.usable, self.outside_addresses, chosen)
+
+    def settle_path(self, host: Host, wanted: Path) -> Path:
+        """Have the kernel's own translation use this path, unless it has chosen another one before; return which."""
+        return self._paths.settle(host, wanted)
+
+    def forget_path(self, host: Host, path: Path, *, is_last: bool) -> None:
+        """Let the kernel's own translation forget a path; `is_last` where no other host uses it."""
+        self._paths.forget(host, path, is_last=is_last)
 
     async def judge_foreign_rules(self) -> None:
         """Look for rules of others that drop what we carry, and for what else stands in the way."""
@@ -140,30 +186,42 @@ class Gateway:
             log.warning("firewall.unreadable", problem=str(problem))
             return self.findings
         inside, outside = self._options.inside, self._options.outside
+        address = next(iter(self.outside_addresses), None)
         return (
-            *foreign.findings_for(rules, self._marks, inside, outside, outside_address=self.outside_address),
+            *foreign.findings_for(rules, self._marks, inside, outside, outside_address=address),
             *refused.findings_for(rules),
         )
 
-    async def follow(self, on_address: Callable[[AddressChange], None]) -> None:
-        """Keep to the interfaces as they come and go, and to the outside address, until cancelled."""
+    async def follow(self, on_addresses: Callable[[OutsideAddressesChanged], None]) -> None:
+        """Keep to the interfaces as they come and go, and to the outside addresses, until cancelled."""
 
         def act(now: dict[str, Link | None]) -> bool:
-            before = self.outside_address
+            before = self.outside_addresses
             is_done = self._places.bring_to(now)
-            if self.outside_address != before:
-                on_address(AddressChange(before, self.outside_address))
-                if before is not None:
-                    flushes.create_task(_flush(before), name=f"flush {before}")
+            if self.outside_addresses != before:
+                on_addresses(self._addresses_now(before))
+                for address in set(before) - set(self.outside_addresses):
+                    flushes.create_task(_flush(address), name=f"flush {address}")
             return is_done
 
         async with asyncio.TaskGroup() as flushes:
             await Following((self._options.outside, *self._options.inside), act).run()
 
+    async def flush_untranslated(self) -> None:
+        """Have flows from before our rules begin anew, which would else be held back for as long as they go on."""
+        insides, outside = self._places.insides, self._outside_index
+        try:
+            count = await asyncio.to_thread(ctflush.flush_untranslated, insides, outside)
+        except (KernelRefused, OSError) as problem:
+            log.warning("untranslated.not_flushed", problem=str(problem))
+        else:
+            if count:
+                log.info("untranslated.flushed", count=count)
+
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""
         flows = await asyncio.to_thread(lambda: list(conntrack.tracked_flows(_INTERESTS)))
-        return self._watch.update(flows, self.outside_address, time.monotonic())
+        return self._watch.update(flows, self.outside_addresses, time.monotonic())
 
 
 @contextmanager

@@ -45,16 +45,16 @@ def _question(report: Punted) -> Event | None:
         if not discriminators.is_ours(key.protocol):
             return None
         if key.direction is Direction.TO_INSIDE:
-            return PortlessUnclaimed(key.peer, key.protocol, key.discriminator)
-        return PortlessFromInside(key.host, key.peer, key.protocol, key.discriminator)
+            return PortlessUnclaimed(key.path, key.protocol, key.discriminator)
+        return PortlessFromInside(key.host, key.peer, key.protocol, key.discriminator, report.slot)
     packet = ipv4.parse(report.packet)
     header = esp.parse(packet.payload) if packet else None
     if header is None:
         return None
     spi = Spi(key.discriminator)
     if key.direction is Direction.TO_INSIDE:
-        return EspUnclaimed(key.peer, spi, header.sequence)
-    return EspFromInside(key.host, key.peer, spi, header.sequence)
+        return EspUnclaimed(key.path, spi, header.sequence)
+    return EspFromInside(key.host, key.peer, spi, header.sequence, report.slot)
 
 
 def _ike_message(report: IkeObserved) -> Event | None:
@@ -69,6 +69,7 @@ def _ike_message(report: IkeObserved) -> Event | None:
         exchange_id=header.exchange_id,
         from_host=report.direction is Direction.TO_PEER,
         floated=report.floated,
+        slot=report.slot,
     )
 
 
@@ -76,7 +77,8 @@ def _control_message(report: ControlObserved) -> Event | None:
     message = l2tpv3.parse_control(report.message) if report.protocol == IpProtocol.L2TPV3 else None
     if message is None:
         return None
-    return L2tpControlSeen(report.host, report.peer, report.direction is Direction.TO_PEER, message)
+    is_from_host = report.direction is Direction.TO_PEER
+    return L2tpControlSeen(report.host, report.peer, is_from_host, message, report.slot)
 
 
 def _disowned(report: Disowned) -> Event | None:
@@ -84,4 +86,4 @@ def _disowned(report: Disowned) -> Event | None:
     how = _REFUSALS.get(report.code)
     if report.protocol != IpProtocol.ESP or how is None:
         return None
-    return HostDisowned(report.host, report.peer, Spi(report.discriminator), how)
+    return HostDisowned(report.host, report.peer, Spi(report.discriminator), how, report.slot)

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -26,6 +27,8 @@ class Options:
     """Let IPsec over IPv6 in to the devices unasked (RFC 6092 section 3.2.4)."""
     keep: bool = False
     """Leave rules, programs and mappings at work when the daemon stops."""
+    outside_addresses: tuple[IPv4Address, ...] = ()
+    """Of the outside interface's addresses, those that devices are given; all of them where none is named."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything is touched."""
@@ -39,6 +42,8 @@ class Options:
             raise SettingsRejected("--outside", f"{self.outside} is named as an inside interface too")
         if len(set(self.inside)) != len(self.inside):
             raise SettingsRejected("--inside", "an interface is named twice")
+        if len(set(self.outside_addresses)) != len(self.outside_addresses):
+            raise SettingsRejected("--outside-address", "an address is named twice")
 
     @property
     def socket(self) -> Path:
@@ -58,6 +63,14 @@ def parse(arguments: Sequence[str]) -> Options:
         "--inside", action="append", metavar="IF", required=True, help="towards the devices; repeatable"
     )
     parser.add_argument("--outside", metavar="IF", required=True, help="towards the internet")
+    parser.add_argument(
+        "--outside-address",
+        action="append",
+        metavar="ADDR",
+        type=IPv4Address,
+        default=[],
+        help="give devices this address of the outside interface; repeatable; all of them if left out",
+    )
     parser.add_argument(
         "--gateway",
         metavar="NAME",
@@ -80,4 +93,5 @@ def parse(arguments: Sequence[str]) -> Options:
         attach=chosen.attach,
         ipv6_ipsec=chosen.ipv6_ipsec,
         keep=chosen.keep,
+        outside_addresses=tuple(chosen.outside_address),
     )

@@ -5,9 +5,10 @@ from typing import Final
 
 from throughway.control.schema import CarriedBy, Session, SessionPage, SessionsQuery, Verdict
 from throughway.core import discriminators
+from throughway.core.addresses import Slots
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer
 from throughway.core.ports import InstalledFlow
 from throughway.core.reasons import Reason
 from throughway.core.tracked import TrackedFlow
@@ -28,10 +29,14 @@ _NAMES: Final[dict[tuple[int, int], str]] = {
 
 
 def sessions(
-    tracker: Tracker, flows: Mapping[FlowKey, InstalledFlow], tracked: Iterable[Watched], now: float
+    tracker: Tracker,
+    flows: Mapping[FlowKey, InstalledFlow],
+    tracked: Iterable[Watched],
+    slots: Slots,
+    now: float,
 ) -> list[Session]:
     """List all sessions, those that began last first. `flows` is what the data plane has installed."""
-    rows = [_portless_session(tunnels, flows, now) for tunnels in tracker.tunnels()]
+    rows = [_portless_session(tunnels, flows, slots, now) for tunnels in tracker.tunnels()]
     rows += [_refused_session(refusal, now) for refusal in tracker.refusals()]
     rows += [_tracked_session(watched, now) for watched in tracked]
     rows.sort(key=lambda row: (row.age_s, row.id))
@@ -53,11 +58,11 @@ def page(rows: list[Session], query: SessionsQuery) -> SessionPage:
     return SessionPage(sessions=tuple(cut), next=cut[-1].id if more and cut else None)
 
 
-def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], now: float) -> Session:
+def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], slots: Slots, now: float) -> Session:
     protocol, host, peer = tunnels.protocol, tunnels.host, tunnels.peer
     names_to_inside = tunnels.to_inside + tunnels.contested
     to_peer = [FlowKey.to_peer(protocol, host, peer, name) for name in tunnels.to_peer]
-    to_inside = [FlowKey.to_inside(protocol, peer, name) for name in names_to_inside]
+    to_inside = [FlowKey.to_inside(protocol, Path(peer, tunnels.slot), name) for name in names_to_inside]
     sent = [flows[key].count for key in to_peer if key in flows]
     received = [flows[key].count for key in to_inside if key in flows]
     created = [flows[key].created_at for key in to_peer + to_inside if key in flows]
@@ -65,7 +70,7 @@ def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], 
     # The kernel's time of a packet is that of its last clock tick, which may be before the mapping was made.
     last_at = max([began_at, *(count.last_packet_at for count in sent + received)])
     return Session(
-        id=f"{discriminators.name_of(protocol)}-{_name(host)}-{peer}",
+        id=f"{discriminators.name_of(protocol)}-{_name(host)}-{peer}" + (f"-{tunnels.slot}" if tunnels.slot else ""),
         device=_name(host),
         protocol=discriminators.name_of(protocol),
         peer=str(peer),
@@ -80,6 +85,7 @@ def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], 
         age_s=max(0.0, now - began_at),
         idle_s=max(0.0, now - last_at),
         carried_by=CarriedBy.BPF,
+        address=str((slots[tunnels.slot] if tunnels.slot < len(slots) else None) or ""),
     )
 
 
@@ -175,6 +181,7 @@ def _tracked_session(watched: Watched, now: float) -> Session:
         age_s=max(0.0, now - watched.first_at),
         idle_s=max(0.0, now - watched.moved_at),
         carried_by=CarriedBy.CONNTRACK,
+        address=str(flow.reply.destination),
     )
 
 

@@ -1,6 +1,6 @@
 """The flows of VPNs that the kernel's connection tracking carries, from one reading to the next."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -30,8 +30,8 @@ class Watch:
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Watched] = {}
 
-    def update(self, flows: Iterable[TrackedFlow], outside: IPv4Address | None, now: float) -> list[Watched]:
-        """Take a reading, and return the flows that hosts began through the outside address."""
+    def update(self, flows: Iterable[TrackedFlow], outside: Collection[IPv4Address], now: float) -> list[Watched]:
+        """Take a reading, and return the flows that hosts began through an outside address."""
         seen: dict[tuple[object, ...], Watched] = {}
         for reading in flows:
             flow = _as_host_sees_it(reading, outside)
@@ -48,14 +48,14 @@ class Watch:
         return list(seen.values())
 
 
-def _as_host_sees_it(flow: TrackedFlow, outside: IPv4Address | None) -> TrackedFlow | None:
+def _as_host_sees_it(flow: TrackedFlow, outside: Collection[IPv4Address]) -> TrackedFlow | None:
     """Turn a flow so that `original` is what a host sends; None for what is not between a host and a peer.
 
     The GRE of a PPTP call is expected both ways, and often the server speaks first.
     """
-    if flow.reply.destination == outside and flow.original.source != outside:
+    if flow.reply.destination in outside and flow.original.source not in outside:
         return flow
-    if flow.is_expected and flow.original.destination == outside and flow.reply.source != outside:
+    if flow.is_expected and flow.original.destination in outside and flow.reply.source not in outside:
         return replace(
             flow, original=flow.reply, reply=flow.original, sent=flow.answered, answered=flow.sent, is_answered=True
         )

@@ -26,7 +26,7 @@ def main(bpffs: str, address: str, host: str, *insides: str) -> None:
     outside = interface("out0")
     plane = BpfDataPlane.open(BpfSettings(outside=outside, bpffs=Path(bpffs)))
     plane.attach(outside, [interface(each) for each in insides])
-    plane.set_outside_address(IPv4Address(address))
+    plane.set_outside_addresses([IPv4Address(address)])
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while (wake := plane.pump(time.monotonic())) is not None:

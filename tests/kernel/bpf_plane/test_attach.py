@@ -20,7 +20,7 @@ def test_close_leaves_nothing(gateway: Gateway, ends: Ends, mode: AttachMode) ->
     """No link, filter, qdisc of ours, pin or folder; and the traffic is the kernel's again."""
     before = filters(gateway.net)
     gateway.up(attach=mode)
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.give_all()
     both_ways(gateway, ends, range(1, 4))
     if mode == "tcx":
@@ -53,7 +53,7 @@ def traffic(ends: Ends) -> Iterator[None]:
 def opened_and_left(gateway: Gateway, ends: Ends, attach: AttachMode) -> None:
     """Have an earlier run with a tunnel that is known."""
     gateway.up(attach=attach)
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.give_all()
     both_ways(gateway, ends, range(1, 4))
     gateway.until("open", lambda: gateway.plane.pending_count() == 0)
@@ -114,7 +114,7 @@ def test_others_filters_stay(gateway: Gateway, ends: Ends) -> None:
     run("tc", "-n", net.router, "qdisc", "add", "dev", "out0", "clsact")
     run(*f"tc -n {net.router} filter add dev out0 ingress prio 100 protocol ip u32 match u32 0 0".split())
     gateway.up(attach="clsact")
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.give_all()
     both_ways(gateway, ends, range(1, 4))
     gateway.close(keep=False)
@@ -155,7 +155,7 @@ def test_an_interface_that_was_made_anew_is_attached_anew(gateway: Gateway, ends
     """The outside interface goes and comes back under another index; the mappings stay."""
     net = gateway.net
     gateway.up(attach=mode)
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.give_all()
     both_ways(gateway, ends, range(1, 4))
     old = net.outside

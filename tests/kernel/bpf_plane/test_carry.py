@@ -103,12 +103,12 @@ def test_the_outside_address_changes(up: Gateway, ends: Ends) -> None:
     ends.alice.send_esp(ALICE, PEER, SPI, range(1, 3))
     up.until("2 arrived", lambda: len(ends.peer.collect()) == 2)
     up.until("open", lambda: up.plane.pending_count() == 0)
-    up.plane.set_outside_address(None)
+    up.plane.set_outside_addresses([])
     ends.alice.send_esp(ALICE, PEER, SPI, range(3, 4))
     up.until("dropped", lambda: up.count(Reason.NO_OUTSIDE_ADDRESS) == 1)
     with inside(up.net.router):
         run("ip", "address", "add", f"{NEW_OUTSIDE}/24", "dev", "out0")
-    up.plane.set_outside_address(NEW_OUTSIDE)
+    up.plane.set_outside_addresses([NEW_OUTSIDE])
     ends.alice.send_esp(ALICE, PEER, SPI, range(4, 6))
     ends.peer.send_esp(PEER, NEW_OUTSIDE, SPI, range(1, 3))
     up.until("arrived", lambda: len(ends.peer.collect()) == 4 and len(ends.alice.collect()) == 2)
@@ -138,7 +138,7 @@ def test_an_outside_interface_without_a_link_header(gateway: Gateway, ends: Ends
     """Hold, release, fan-out and translation both ways on a TUN device."""
     outside: Interface = gateway.net.interface("tun0", link_header_size=0)
     gateway.up(outside=outside)
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     seen: list[Esp] = []
 
     def take() -> int:

@@ -75,7 +75,7 @@ def test_four_fragments_in_every_order_both_ways(up: Gateway, ends: Ends, protoc
 def test_a_fragment_whose_first_one_never_comes_is_dropped_in_time(gateway: Gateway, ends: Ends) -> None:
     """What is over is counted, and the next packet with the same ID is whole."""
     gateway.up(limits=Limits(early_fragment_s=0.1))
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     gateway.give_all()
     pieces = cut(ip_packet(PEER, OUTSIDE, 50, _body(50, 1), 7), 4)
@@ -92,7 +92,7 @@ def test_a_fragment_whose_first_one_never_comes_is_dropped_in_time(gateway: Gate
 def test_a_flood_of_later_fragments_fills_its_own_share(gateway: Gateway, ends: Ends) -> None:
     """What is over the bound is dropped; another sender's fragments arrive meanwhile."""
     gateway.up(limits=Limits(early_fragments_per_address_max=8))
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     gateway.give_all()
     with _ears(gateway, 50) as (_, at_peer):
@@ -123,7 +123,7 @@ def test_a_packet_that_the_kernel_cuts_again_opens_a_tunnel(gateway: Gateway, en
     """A piece that is held must look sent to the kernel, which else frees the pieces behind it."""
     run("ip", "netns", "exec", gateway.net.router, "nft", "-f", "-", text=_TRACKED_UNTIL_WHOLE)
     gateway.up(attach=mode)
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     gateway.give_all()
     with _ears(gateway, 47) as (_, at_peer):

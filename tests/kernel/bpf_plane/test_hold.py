@@ -12,7 +12,7 @@ from throughway.dataplane.attach import AttachMode
 def test_a_burst_of_64_to_the_inside_arrives_whole_and_in_order(gateway: Gateway, ends: Ends, mode: AttachMode) -> None:
     """64 packets wait for a decision, and come out before the 64 that follow it."""
     gateway.up(attach=mode)
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     assert gateway.plane.attach_mode == mode
     gateway.make_peer_known(ends)
     ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 65))
@@ -30,7 +30,7 @@ def test_a_burst_of_64_to_the_inside_arrives_whole_and_in_order(gateway: Gateway
 def test_a_burst_of_64_to_the_peer_arrives_whole_and_in_order(gateway: Gateway, ends: Ends, mode: AttachMode) -> None:
     """The same the other way, with the address translated."""
     gateway.up(attach=mode)
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     ends.alice.send_esp(ALICE, PEER, SPI, range(1, 65))
     gateway.until("64 held", lambda: gateway.count(Reason.PUNTED) == 64 and len(gateway.punted()) == 1)
     assert gateway.punted() == [TO_PEER]
@@ -91,7 +91,7 @@ def test_what_is_over_the_bound_is_dropped_and_counted(up: Gateway, ends: Ends) 
 def test_the_bytes_held_are_bounded_and_the_flow_opens_all_the_same(gateway: Gateway, ends: Ends) -> None:
     """A packet dropped for the bound of bytes is counted, and does not keep the flow closed."""
     gateway.up(limits=Limits(held_bytes_max=3000))
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 6), size=966)
     gateway.until("5 held, 2 dropped", lambda: gateway.count(Reason.HOLD_FULL) == 2)
@@ -122,7 +122,7 @@ def test_many_new_tunnels_at_once_each_keep_their_order(up: Gateway, ends: Ends)
 def test_a_refused_tunnel_is_dropped_and_asked_about_again(gateway: Gateway, ends: Ends) -> None:
     """What was held is counted under the reason given; after the refusal the next packet is a question again."""
     gateway.up(limits=Limits(refused_s=0.2))
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 4))
     gateway.until("3 held", lambda: gateway.count(Reason.PUNTED) == 3 and len(gateway.punted()) == 1)
@@ -146,7 +146,7 @@ def test_a_refused_tunnel_is_dropped_and_asked_about_again(gateway: Gateway, end
 def test_an_undecided_tunnel_is_dropped_in_time_and_asked_about_again(gateway: Gateway, ends: Ends) -> None:
     """A verdict that never comes costs the held packets and nothing else."""
     gateway.up(limits=Limits(held_s=0.1))
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 4))
     gateway.until("held", lambda: gateway.plane.pending_count() == 1)

@@ -15,6 +15,7 @@ import pytest
 from tests.kernel.bpf_plane.conftest import Ends, Gateway
 from tests.kernel.bpf_plane.net import ALICE, OUTSIDE, PEER, Network, wait_for
 from tests.kernel.bpf_plane.watch import SPI, TO_INSIDE, TO_PEER, both_ways
+from throughway.core import ids
 from throughway.core.errors import KernelRefused
 from throughway.core.flows import FlowKey
 from throughway.core.ids import IpProtocol
@@ -79,7 +80,7 @@ def test_a_killed_daemon_interrupts_nothing_and_the_next_one_adopts(gateway: Gat
 def test_an_undecided_flow_recovers_after_a_daemon_was_killed(gateway: Gateway, ends: Ends) -> None:
     """What the dead daemon held is lost; the flow opens for what follows."""
     gateway.up()
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 65))
     gateway.until("64 held", lambda: gateway.count(Reason.PUNTED) == 64)
@@ -99,7 +100,7 @@ def test_an_undecided_flow_recovers_after_a_daemon_was_killed(gateway: Gateway, 
 def test_a_flow_that_was_being_drained_opens_after_a_daemon_was_killed(gateway: Gateway, ends: Ends) -> None:
     """The verdict was written, nothing was put back: the next daemon opens the flow."""
     gateway.up()
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 11))
     gateway.until("10 held", lambda: gateway.count(Reason.PUNTED) == 10 and gateway.punted() == [TO_INSIDE])
@@ -116,7 +117,7 @@ def test_a_flow_that_was_being_drained_opens_after_a_daemon_was_killed(gateway: 
 def test_what_waited_too_long_in_the_ring_is_discarded_and_counted(gateway: Gateway, ends: Ends) -> None:
     """A packet over a second old when the daemon comes back is not delivered."""
     gateway.up()
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.make_peer_known(ends)
     gateway.close(keep=True)
     ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 6))
@@ -134,7 +135,7 @@ def test_what_waited_too_long_in_the_ring_is_discarded_and_counted(gateway: Gate
 def test_tables_of_another_layout_are_discarded_and_said_so(gateway: Gateway, ends: Ends) -> None:
     """An upgrade that cannot read the tables begins anew, on the same links, and the tunnel goes on."""
     gateway.up()
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.give_all()
     both_ways(gateway, ends, range(1, 4))
     gateway.close(keep=True)
@@ -150,7 +151,7 @@ def test_tables_of_another_layout_are_discarded_and_said_so(gateway: Gateway, en
     assert f"layout version {abi.LAYOUT_VERSION + 1}" in adoption.detail
     assert gateway.plane.adopted_flows() == ()
     assert list(gateway.plane.flows()) == []
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     ends.alice.send_ike(ALICE, PEER)
     gateway.until("IKE observed", lambda: bool(gateway.told))
     both_ways(gateway, ends, range(4, 8))
@@ -159,7 +160,7 @@ def test_tables_of_another_layout_are_discarded_and_said_so(gateway: Gateway, en
 def test_the_address_of_an_earlier_run_stays_until_it_is_set(gateway: Gateway, ends: Ends) -> None:
     """Adoption itself changes nothing for the traffic."""
     gateway.up()
-    gateway.plane.set_outside_address(OUTSIDE)
+    gateway.plane.set_outside_addresses([OUTSIDE])
     gateway.give_all()
     both_ways(gateway, ends, range(1, 4))
     gateway.close(keep=True)
@@ -184,7 +185,7 @@ def test_pending_entries_do_not_pile_up(up: Gateway, ends: Ends) -> None:
     """Entries of opened and of refused flows leave the kernel's table in seconds."""
     up.give_all()
     both_ways(up, ends, range(1, 4))
-    other = FlowKey.to_inside(IpProtocol.ESP, PEER, 0x9999)
+    other = FlowKey.to_inside(IpProtocol.ESP, ids.Path(PEER), 0x9999)
     up.plane.refuse(other, Reason.NO_CANDIDATE)
     assert len(list(up.plane._tables.all_pending())) >= 1
     up.until("swept", lambda: list(up.plane._tables.all_pending()) == [])
@@ -195,5 +196,5 @@ def test_a_full_table_is_said_with_its_remedy(gateway: Gateway) -> None:
     gateway.up(limits=Limits(mappings_max=4))
     with pytest.raises(KernelRefused, match="full") as refused:
         for spi in range(0x1000, 0x1100):
-            gateway.plane.install(FlowKey.to_inside(IpProtocol.ESP, PEER, spi), [ALICE])
+            gateway.plane.install(FlowKey.to_inside(IpProtocol.ESP, ids.Path(PEER), spi), [ALICE])
     assert "limit" in refused.value.remedy

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from tests.kernel.bpf_plane.conftest import Ends, Gateway
 from tests.kernel.bpf_plane.net import ALICE, OUTSIDE, PEER, Network, inside, run, wait_for
+from throughway.core import ids
 from throughway.core.flows import FlowKey
 from throughway.core.ids import IpProtocol
 from throughway.core.reasons import Reason
 from throughway.dataplane.libbpf import TCX_EGRESS, TCX_INGRESS
 
 SPI = 0x12345678
-TO_INSIDE = FlowKey.to_inside(IpProtocol.ESP, PEER, SPI)
+TO_INSIDE = FlowKey.to_inside(IpProtocol.ESP, ids.Path(PEER), SPI)
 TO_PEER = FlowKey.to_peer(IpProtocol.ESP, ALICE, PEER, SPI)
 
 

@@ -1,7 +1,6 @@
 """Fixtures: the network, its ends, and daemons that do not outlive their test."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,21 +10,6 @@ from tests.kernel.bpf_plane.net import Network
 from tests.kernel.daemon.net import Ends, network
 from tests.kernel.daemon.process import SOURCE, Daemon
 from throughway.control.paths import RUNTIME_DIRECTORY_VARIABLE
-from throughway.dataplane.adopt import OBJECT
-
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reason = ""
-    if os.geteuid() != 0:
-        reason = "needs root: network namespaces and BPF"
-    elif not OBJECT.exists():
-        reason = "needs the BPF object: run script/build-bpf"
-    if reason:
-        for item in items:
-            if HERE in item.path.parents:
-                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture
@@ -70,9 +54,3 @@ def make_daemon(net: Network, run_folder: Path, tmp_path: Path) -> Iterator[Make
 @pytest.fixture
 def daemon(make_daemon: MakeDaemon) -> Daemon:
     return make_daemon()
-
-
-@pytest.fixture(params=["tcx", "clsact"])
-def mode(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen

@@ -6,7 +6,6 @@ bob   10.20.2.2 --- in1 10.20.2.1 +--------+
 """
 
 import contextlib
-import ctypes
 import itertools
 import os
 import socket
@@ -17,8 +16,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from tests.kernel.bpf_plane.net import End, Network, inside, run
+from tests.kernel.bpf_plane.watch import tcx_programs
 from throughway.core.ids import Host, Peer
-from throughway.dataplane.libbpf import TCX_EGRESS, TCX_INGRESS
 from throughway.dataplane.sysctls import NEEDED
 
 LIMIT_S = 10.0
@@ -67,9 +66,10 @@ def make_inside(net: Network, name: str) -> None:
     batch(namespace, f"address add {address}/24 dev eth0", "link set eth0 up", f"route add default via 10.20.{third}.1")
 
 
-def make_outside(net: Network, address: IPv4Address | None = OUTSIDE) -> None:
-    """Make the outside interface with the peer behind it, or make it anew."""
-    batch(net.router, f"link add out0 type veth peer name eth0 netns {net.peer}", "link set out0 up")
+def make_outside(net: Network, address: IPv4Address | None = OUTSIDE, index: int | None = None) -> None:
+    """Make the outside interface with the peer behind it, or make it anew, with an index if that matters."""
+    wanted = f"index {index}" if index else ""
+    batch(net.router, f"link add out0 {wanted} type veth peer name eth0 netns {net.peer}", "link set out0 up")
     if address:
         batch(net.router, f"address add {address}/24 dev out0")
     batch(net.peer, f"address add {PEER}/24 dev eth0", f"address add {STRANGER}/24 dev eth0", "link set eth0 up")
@@ -139,15 +139,7 @@ def remove_pins(net: Network) -> None:
 
 def programs(net: Network) -> int:
     """Count the tcx programs and the clsact qdiscs on the router's interfaces, as the kernel tells anybody."""
-    library = ctypes.CDLL("libbpf.so.1")
-    total = run("tc", "-n", net.router, "qdisc", "show").count("clsact")
-    with inside(net.router):
-        for ifindex, _ in socket.if_nameindex():
-            for attach_type in (TCX_INGRESS, TCX_EGRESS):
-                count = ctypes.c_uint32(0)
-                library.bpf_prog_query(ifindex, attach_type, 0, None, None, ctypes.byref(count))
-                total += count.value
-    return total
+    return run("tc", "-n", net.router, "qdisc", "show").count("clsact") + tcx_programs(net)
 
 
 def ike_message(initiator_spi: int, exchange: int, message_id: int, *, is_answer: bool = False) -> bytes:
@@ -188,12 +180,14 @@ class Ends:
     def close(self) -> None:
         self._stack.close()
 
-    def exchange(self, host: Host, initiator_spi: int, exchange: int, message_id: int) -> None:
+    def exchange(
+        self, host: Host, initiator_spi: int, exchange: int, message_id: int, outside: IPv4Address = OUTSIDE
+    ) -> None:
         """Have a host and the peer exchange a request and its answer, through the router."""
         asking, answering = self.ike[host].socket, self.ike[PEER].socket
         asking.sendto(ike_message(initiator_spi, exchange, message_id), (str(PEER), IKE_PORT))
         received, source = answering.recvfrom(4096)
-        assert source[0] == str(OUTSIDE), "IKE leaves with the outside address"
+        assert source[0] == str(outside), "IKE leaves with the outside address"
         assert received == ike_message(initiator_spi, exchange, message_id)
         answer = ike_message(initiator_spi, exchange, message_id, is_answer=True)
         answering.sendto(answer, source)

@@ -1,10 +1,13 @@
 """The daemon as a process of its own, and what it says."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kernel.bpf_plane.net import Network
@@ -16,6 +19,16 @@ SOURCE = Path(__file__).parents[3] / "src"
 INSIDES = ("--inside", "in0", "--inside", "in1")
 BOTH = (*INSIDES, "--outside", "out0")
 
+WITH_LIMITS = """
+import asyncio, json, sys
+from throughway.core.limits import Limits
+from throughway.service.daemon import Daemon
+from throughway.service.options import parse
+limits = Limits(**json.loads(sys.argv[1]))
+sys.exit(not asyncio.run(Daemon(parse(sys.argv[2:]), limits).run()))
+"""
+"""The daemon as `python -m throughway.service` runs it, but with limits of the test's."""
+
 
 @dataclass
 class Daemon:
@@ -26,13 +39,15 @@ class Daemon:
     gateway: str = "default"
     source: Path = SOURCE
     process: subprocess.Popen[bytes] | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def run(self, *options: str, before: tuple[str, ...] = (), user: int | None = None) -> None:
         """Start it. `before` is a command that it is started by, such as one that changes its mounts."""
         command = ["nsenter", f"--net=/run/netns/{self.net.router}", *before]
         if user is not None:
             command += ["setpriv", f"--reuid={user}", "--clear-groups", "--no-new-privs"]
-        command += [sys.executable, "-P", "-m", "throughway.service", "--gateway", self.gateway, *options]
+        program = ("-c", WITH_LIMITS, json.dumps(dict(self.limits))) if self.limits else ("-m", "throughway.service")
+        command += [sys.executable, "-P", *program, "--gateway", self.gateway, *options]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -81,6 +96,16 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(number)
         return self.wait()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have it see nothing for as long as the block takes, as on a machine that is busy elsewhere."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it so that it can undo nothing. It does not harm when it has ended."""

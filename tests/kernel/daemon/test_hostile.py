@@ -9,7 +9,7 @@ from tests.kernel.bpf_plane.net import Network, checksum, esp_packet
 from tests.kernel.daemon.net import ALICE, BOB, CREATE_CHILD, IKE_PORT, OUTSIDE, PEER, STRANGER, Ends, pins, wait_for
 from tests.kernel.daemon.process import Daemon
 from throughway.core.flows import FlowKey
-from throughway.core.ids import IpProtocol, Peer
+from throughway.core.ids import IpProtocol, Path, Peer
 from throughway.core.limits import Limits
 from throughway.dataplane import abi
 from throughway.dataplane.libbpf import map_get
@@ -81,7 +81,9 @@ def test_tunnel_that_the_kernel_has_no_room_for_is_refused_until_there_is(
     ends.exchange(ALICE, 0xA1, CREATE_CHILD, 2)
     [folder] = pins(net)
     with contextlib.closing(map_get(folder / "map-fan_outs")) as table:
-        keys = [abi.pack_key(FlowKey.to_inside(IpProtocol.ESP, Peer(STRANGER), n)) for n in range(table.max_entries)]
+        keys = [
+            abi.pack_key(FlowKey.to_inside(IpProtocol.ESP, Path(Peer(STRANGER)), n)) for n in range(table.max_entries)
+        ]
         for key in keys:
             table.update(key, bytes(table.value_size))
         ends.peer.send_esp(PEER, OUTSIDE, 0x2002, range(1, 4))

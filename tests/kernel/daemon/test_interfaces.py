@@ -1,6 +1,8 @@
 """Interfaces and addresses come and go, and the gateway follows."""
 
-from tests.kernel.bpf_plane.net import Network
+import pytest
+
+from tests.kernel.bpf_plane.net import Network, run
 from tests.kernel.daemon.net import (
     ALICE,
     BOB,
@@ -85,6 +87,54 @@ def test_inside_that_was_made_anew_works_again(daemon: Daemon, net: Network, end
     ends.exchange(ALICE, 0xA1, 36, 2)
     ends.both_ways(ALICE, 0x1003, 0x2003, range(1, 4))
     assert not daemon.lines("mapping.contested")
+
+
+def test_outside_that_was_made_anew_with_the_same_index_works_again(
+    daemon: Daemon, net: Network, ends: Ends, mode: str
+) -> None:
+    """By name and index it is the one that it was, and by then the daemon may have seen nothing: it was away.
+
+    Nor is it the address that tells: it has the same.
+    """
+    daemon.up(*BOTH, "--attach", mode)
+    carry(ends)
+    index, attached = net.outside.index, programs(net)
+    with daemon.frozen():
+        batch(net.router, "link del out0")
+        make_outside(net, index=index)
+        assert net.outside.index == index
+        assert programs(net) < attached
+    wait_for("it is back", lambda: bool(daemon.lines("outside.returned")))
+    assert programs(net) == attached
+    ends.both_ways(ALICE, 0x1001, 0x2001, range(4, 8))
+    assert not daemon.lines("outside.gone")
+
+
+@pytest.mark.parametrize("is_in_use", [True, False], ids=["known", "new"])
+def test_nothing_leaves_untranslated_by_an_interface_that_has_no_programs_yet(
+    daemon: Daemon, net: Network, ends: Ends, mode: str, is_in_use: bool
+) -> None:
+    """Between its making and the daemon's next look a packet of a device would have gone out as it was."""
+    daemon.up(*BOTH, "--attach", mode)
+    spi = 0x1001 if is_in_use else 0x1002
+    carry(ends)
+    with daemon.frozen():
+        batch(net.router, "link del out0")
+        make_outside(net)
+        ends.alice.send_esp(ALICE, PEER, spi, range(4, 8))
+        wait_for("held back", lambda: held_back(net) == 4)
+    assert ends.peer.sequences(spi)[3 if is_in_use else 0 :] == []
+    wait_for("it is back", lambda: bool(daemon.lines("outside.returned")))
+    ends.both_ways(ALICE, spi, 0x2001, range(8, 12))
+    assert held_back(net) == 4
+    assert {each.source for each in ends.peer.received} == {OUTSIDE}
+
+
+def held_back(net: Network) -> int:
+    """Count the packets that were kept because no program would have translated them."""
+    listing = run("nsenter", f"--net=/run/netns/{net.router}", "nft", "list", "chain", "inet", "throughway", "leaving")
+    (line,) = [line for line in listing.splitlines() if "no programs yet" in line]
+    return int(line.partition("packets ")[2].split()[0])
 
 
 def test_all_interfaces_made_anew_at_once(daemon: Daemon, net: Network, ends: Ends) -> None:

@@ -1,6 +1,7 @@
 """What a stop takes away, what `--keep` and a kill leave at work, and how the next daemon goes on."""
 
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from tests.kernel.daemon.conftest import MakeDaemon
 from tests.kernel.daemon.net import (
     ALICE,
     BOB,
+    IKE_PORT,
+    OUTSIDE,
+    PEER,
     Ends,
+    batch,
     network,
     nft,
     pins,
@@ -28,12 +33,16 @@ ON = {name: str(least) for name, least in NEEDED.items()}
 OURS = "inet throughway"
 
 
-def assert_nothing_left(net: Network, run_folder: Path) -> None:
+def assert_nothing_at_work(net: Network) -> None:
     assert tables(net) == []
     assert programs(net) == 0
     assert pins(net) == []
-    assert list(run_folder.iterdir()) == []
     assert settings(net) == OFF
+
+
+def assert_nothing_left(net: Network, run_folder: Path) -> None:
+    assert_nothing_at_work(net)
+    assert list(run_folder.iterdir()) == []
 
 
 def carry_two(ends: Ends) -> None:
@@ -148,3 +157,41 @@ def test_daemon_is_told_to_stop_while_it_starts(daemon: Daemon, net: Network, ru
     wait_for("it holds its name", (run_folder / "default.sock").exists)
     assert daemon.terminate() == 0
     assert_nothing_left(net, run_folder)
+
+
+def test_flow_from_before_the_start_is_translated_from_then_on(daemon: Daemon, net: Network, ends: Ends) -> None:
+    """It went out as it was, on a router without NAT, and must not be held back for as long as it goes on."""
+    nft(net, "table inet before { chain c { type filter hook forward priority 0; ct state new accept; }; }")
+    with inside(net.router):
+        setting(IP_FORWARD).write_text("1")
+    batch(net.peer, f"route add {ALICE} via {OUTSIDE}")
+    asking, answering = ends.ike[ALICE].socket, ends.ike[PEER].socket
+    asking.sendto(b"before", (str(PEER), IKE_PORT))
+    assert answering.recvfrom(100)[1][0] == str(ALICE)
+    daemon.up()
+    wait_for("it is forgotten", lambda: bool(daemon.lines("untranslated.flushed")))
+    ends.begin(ALICE, 0xA1)
+
+
+def test_nothing_leaves_untranslated_while_it_stops(daemon: Daemon, net: Network, ends: Ends, mode: str) -> None:
+    """Without its programs and with its rules the router would send ESP as it comes; then it forwards no more."""
+    daemon.up(*BOTH, "--attach", mode)
+    ends.begin(ALICE, 0xA1)
+    ends.agree(ALICE, 0xA1)
+    has_stopped = threading.Event()
+
+    def send() -> None:
+        while not has_stopped.is_set():
+            ends.alice.send_esp(ALICE, PEER, 0x1001, range(1, 9))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        wait_for("packets pass", lambda: len(ends.peer.sequences(0x1001)) > 100)
+        assert daemon.terminate() == 0
+    finally:
+        has_stopped.set()
+        sender.join()
+    ends.peer.collect()
+    assert {each.source for each in ends.peer.received} == {OUTSIDE}
+    assert_nothing_at_work(net)

@@ -1,8 +1,10 @@
 """The row of namespaces, empty of rules but for a witness that counts what is forwarded."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -33,8 +35,10 @@ def nft(row: Row) -> Iterator[Nft]:
 
 
 @pytest.fixture
-def ours(nft: Nft) -> Nft:
-    """The router with our table."""
-    for transaction in transactions(SETTINGS):
+def ours(row: Row, nft: Nft) -> Nft:
+    """The router with our table, which is told that the programs are on the outside interface."""
+    with entered(row.name("router")):
+        outside = socket.if_nametoindex(SETTINGS.outside)
+    for transaction in transactions(replace(SETTINGS, attached=outside)):
         nft.apply(transaction)
     return nft

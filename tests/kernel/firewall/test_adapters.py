@@ -33,6 +33,16 @@ def test_an_interface_is_found_with_its_header_size_and_primary_address(row: Row
     assert (tun0.interface.link_header_size, tun0.is_up, str(tun0.address)) == (0, False, "10.9.0.1")
 
 
+def test_all_addresses_that_may_be_sent_from_are_found_the_primary_one_first(row: Row) -> None:
+    row.run("router", "ip addr add 203.0.113.77/24 dev wan0 && ip addr add 198.51.100.7/32 dev wan0")
+    row.run("router", "ip addr add 203.0.113.78/24 dev wan0 preferred_lft 0")
+    row.run("router", "ip addr add 169.254.3.4/16 scope link dev wan0 && ip addr add 127.3.4.5/8 scope host dev wan0")
+    with entered(row.name("router")):
+        wan0 = asyncio.run(links.look_up("wan0"))
+    assert [str(wan0.address)] == ["203.0.113.1"]
+    assert set(map(str, wan0.addresses)) == {"203.0.113.1", "203.0.113.77", "198.51.100.7"}
+
+
 def test_an_unknown_interface_is_rejected_with_those_that_exist(row: Row) -> None:
     with entered(row.name("router")), pytest.raises(SettingsRejected, match=r"eth7 does not exist.*lan0.*wan0"):
         asyncio.run(links.look_up("eth7"))
@@ -107,19 +117,23 @@ def test_a_setting_that_does_not_exist_undoes_the_others(row: Row) -> None:
         assert sysctls.read(sysctls.CONNTRACK_ACCOUNTING) == "0"
 
 
-def test_connections_are_filtered_in_the_kernel_and_bounded(row: Row, ours: Nft) -> None:
+def test_connections_of_interest_alone_are_read_and_bounded(row: Row, ours: Nft) -> None:
     host = row.udp("host", HOST, 4000)
     for port in (500, *range(20000, 20100)):
         host.sendto(b"x", (PEER, port))
     host.sendto(b"x", (PEER, 4500))
+    row.run("host", f"ping -c 1 -W 2 {PEER}")
+    row.open("router", socket.AF_INET, socket.SOCK_RAW, 97).sendto(b"EtherIP", (PEER, 0))
     with entered(row.name("router")):
         ike = list(tracked_flows([Interest(IpProtocol.UDP, 500)]))
         udp = list(tracked_flows([Interest(IpProtocol.UDP)], per_interest_max=7))
         everything_of_vpns = list(tracked_flows())
+        without_ports = list(tracked_flows([Interest(IpProtocol.ICMP), Interest(97)]))  # type: ignore[arg-type]
     assert [(str(f.original.source), f.original.destination_key) for f in ike] == [(HOST, 500)]
     assert (ike[0].is_answered, ike[0].helper, ike[0].sent, ike[0].age_s) == (False, "", None, None)
     assert 290 < ike[0].timeout_s <= 300
     assert len(udp) == 7
+    assert sorted((f.protocol, str(f.original.source)) for f in without_ports) == [(1, HOST), (97, "203.0.113.1")]
     assert sorted(f.original.destination_key for f in everything_of_vpns) == [500, 4500]
 
 

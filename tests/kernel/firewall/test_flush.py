@@ -1,14 +1,17 @@
 """What becomes of flows when the outside has another address."""
 
+import socket
 from ipaddress import IPv4Address
 
 import pytest
 
-from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, arrives, entered
+from tests.kernel.firewall.conftest import SETTINGS
+from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, arrives, drops, entered, is_dropped, until
 from throughway.core.ids import IpProtocol
 from throughway.dataplane.conntrack import Interest, tracked_flows
-from throughway.dataplane.ctflush import BATCH, flush_of
+from throughway.dataplane.ctflush import BATCH, flush_of, flush_untranslated
 from throughway.dataplane.nft import Nft
+from throughway.policy.ruleset import transactions
 
 FAR = "192.0.2.9"
 NEW = "198.51.100.1"
@@ -81,3 +84,52 @@ def test_an_address_that_nothing_uses_flushes_nothing(moved: Row) -> None:
     with entered(moved.name("router")):
         assert flush_of(IPv4Address("192.0.2.77")) == 0
     assert udp_flows(moved, 4500) == [OLD_ADDRESS]
+
+
+@pytest.fixture
+def begun(row: Row, nft: Nft) -> socket.socket:
+    """A host whose flow began before our rules, untranslated, in a table that has only just begun to track."""
+    row.nft("table inet tracks { chain c { type filter hook forward priority 0; ct state new accept; }; }")
+    host, peer = row.udp("host", HOST, 4000), row.udp("peer", PEER, 4500)
+    row.run("peer", f"ip route add {HOST} via {ROUTER_OUTSIDE}")
+    assert arrives(row, lambda: host.sendto(b"before", (PEER, 4500)), peer, b"before")
+    for transaction in transactions(SETTINGS):
+        nft.apply(transaction)
+    assert is_dropped(row, lambda: host.sendto(b"untranslated", (PEER, 4500)), peer, b"untranslated")
+    assert drops(row, "original left untranslated", "leaving") == 1
+    return host
+
+
+def flush(row: Row) -> int:
+    with entered(row.name("router")):
+        return flush_untranslated({socket.if_nametoindex("lan0")}, socket.if_nametoindex("wan0"))
+
+
+def test_a_flow_from_before_our_rules_is_translated_from_its_next_packet_on(row: Row, begun: socket.socket) -> None:
+    peer = row.udp("peer", PEER, 4500)
+    assert flush(row) == 1
+    begun.sendto(b"after", (PEER, 4500))
+    assert peer.recvfrom(100)[1][0] == ROUTER_OUTSIDE
+    assert flush(row) == 0
+
+
+def test_what_does_not_go_through_the_outside_is_left_alone(row: Row, begun: socket.socket) -> None:
+    """The router's own flows, those to the router, those to a third network, and those that are translated."""
+    row.run("router", "ip link add dmz0 type dummy 2>/dev/null || ip tuntap add dmz0 mode tun")
+    row.run("router", "ip addr add 10.5.0.1/24 dev dmz0 && ip link set dmz0 up")
+    router, own = row.udp("router", "", 5000), row.udp("router", "10.1.0.1", 7)
+    router.sendto(b"of the router", (PEER, 4000))
+    begun.sendto(b"to the router", ("10.1.0.1", 7))
+    assert own.recv(100) == b"to the router"
+    begun.sendto(b"to the third network", ("10.5.0.9", 9))
+    begun.sendto(b"translated", (PEER, 9))
+    kept = [(HOST, 7), (HOST, 9), (HOST, 9), (ROUTER_OUTSIDE, 4000)]
+
+    def flows() -> list[tuple[str, int]]:
+        with entered(row.name("router")):
+            found = [flow.original for flow in tracked_flows([Interest(IpProtocol.UDP)])]
+        return sorted((str(each.source), each.destination_key) for each in found)
+
+    until(lambda: flows() == sorted([*kept, (HOST, 4500)]), f"the flows are there: {flows()}")
+    assert flush(row) == 1
+    assert flows() == kept

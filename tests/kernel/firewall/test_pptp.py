@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.packet import Raw
 
-from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, arrives, entered, fragments_of
+from tests.kernel.firewall.net import HOST, PEER, ROUTER_OUTSIDE, Row, arrives, entered, fragments_of, until
 from tests.kernel.firewall.test_doctor import BARE, doctor, drops
 from throughway.core.ids import IpProtocol
 from throughway.core.limits import Limits
@@ -116,6 +117,25 @@ def test_a_call_is_remembered_for_half_an_hour(row: Row, ours: Nft) -> None:
         speak_both_ways(row, call)
         left = tracked_call(row).timeout_s
     assert Limits().pptp_call_idle_s - 10 < left <= Limits().pptp_call_idle_s
+
+
+def test_a_call_is_forgotten_at_its_limit_and_not_before(row: Row, ours: Nft) -> None:
+    """Set by the code that sets `pptp_call_idle_s`, to less."""
+    row.run("router", f"sysctl -qw {sysctls.PPTP_CALL_IDLE}=1")
+    with entered(row.name("router")):
+        sysctls.enable({sysctls.PPTP_CALL_IDLE: 2})
+    with called(row) as call:
+        speak_both_ways(row, call)
+        speak_both_ways(row, call)
+        began = time.monotonic()
+        assert tracked_call(row).is_answered
+
+        def is_gone() -> bool:
+            with entered(row.name("router")):
+                return not list(tracked_flows([Interest(IpProtocol.GRE)]))
+
+        until(is_gone, "the call is forgotten")
+    assert 1.9 < time.monotonic() - began < 3
 
 
 def test_three_fragments_of_a_call_pass_in_every_order_both_ways(row: Row, ours: Nft) -> None:

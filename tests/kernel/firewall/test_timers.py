@@ -1,20 +1,47 @@
 """How long the kernel remembers the flows of VPNs: read from the entries themselves."""
 
 import socket
+import time
+from dataclasses import replace
 
 import pytest
 
-from tests.kernel.firewall.net import HOST, HOST6, PEER, PEER6, Row, arrives, counted, entered
+from tests.kernel.firewall.conftest import SETTINGS
+from tests.kernel.firewall.net import HOST, HOST6, PEER, PEER6, Row, arrives, counted, entered, until
 from throughway.core.ids import IpProtocol
 from throughway.core.limits import Limits
 from throughway.core.tracked import TrackedFlow
 from throughway.dataplane.conntrack import Interest, tracked_flows
 from throughway.dataplane.nft import Nft
+from throughway.policy.ruleset import transactions
 from throughway.policy.timers import VPN_UDP_PORTS
 
 LIMITS = Limits()
 SLACK_S = 10
 """An entry is read a moment after its timer was started."""
+SHORT_S = 2
+TICK_S = 0.02
+"""The kernel counts in ticks, of which it may take one less."""
+
+
+@pytest.fixture
+def short(row: Row, nft: Nft) -> Nft:
+    """The router with our table, and every timer cut short."""
+    for transaction in transactions(SETTINGS, replace(LIMITS, udp_idle_s=SHORT_S, pptp_control_idle_s=SHORT_S)):
+        nft.apply(transaction)
+    return nft
+
+
+def life_s(row: Row, protocol: IpProtocol, port: int, since: float) -> float:
+    """Wait until the kernel has forgotten the one flow there is, and return how long after its last packet that was."""
+    last = flow(row, protocol, port)
+
+    def is_gone() -> bool:
+        with entered(row.name("router")):
+            return not list(tracked_flows([Interest(protocol, port)]))
+
+    until(is_gone, f"{last} is forgotten")
+    return time.monotonic() - since
 
 
 def flow(row: Row, protocol: IpProtocol, port: int) -> TrackedFlow:
@@ -64,3 +91,31 @@ def test_udp_over_ipv6_is_remembered_for_five_minutes_but_for_well_known_ports(
     for question in (b"ask", b"ask again"):
         assert arrives(row, lambda question=question: host.sendto(question, (PEER6, port)), peer, question)  # type: ignore[misc]
     assert counted(row, "ip6 seen out", '"long"') == is_long
+
+
+def test_udp_is_forgotten_at_its_limit_and_not_before(row: Row, short: Nft) -> None:
+    host, peer = row.udp("host", HOST, 4000), row.udp("peer", PEER, 4500)
+    host.sendto(b"ask", (PEER, 4500))
+    _, source = peer.recvfrom(100)
+    began = time.monotonic()
+    peer.sendto(b"answer", source)
+    host.recv(100)
+    assert SHORT_S - TICK_S <= life_s(row, IpProtocol.UDP, 4500, began) < SHORT_S + 1
+
+
+def test_unanswered_udp_is_forgotten_at_the_same_limit(row: Row, short: Nft) -> None:
+    host, peer = row.udp("host", HOST, 4000), row.udp("peer", PEER, 500)
+    began = time.monotonic()
+    assert arrives(row, lambda: host.sendto(b"ask", (PEER, 500)), peer, b"ask")
+    assert SHORT_S - TICK_S <= life_s(row, IpProtocol.UDP, 500, began) < SHORT_S + 1
+
+
+def test_the_control_connection_of_pptp_is_forgotten_at_its_limit(row: Row, short: Nft) -> None:
+    server = row.open("peer", socket.AF_INET, socket.SOCK_STREAM, bind=(PEER, 1723))
+    server.listen()
+    client = row.open("host", socket.AF_INET, socket.SOCK_STREAM, bind=(HOST, 4001))
+    client.connect((PEER, 1723))
+    with server.accept()[0]:
+        began = time.monotonic()
+        client.sendall(b"last words")
+        assert SHORT_S - TICK_S <= life_s(row, IpProtocol.TCP, 1723, began) < SHORT_S + 1

@@ -146,3 +146,14 @@ def test_foreign_text_neither_steers_the_terminal_nor_is_markup(width: int) -> N
     assert "\x1b" not in text
     assert "a?[2J" in text
     assert "[red]x[/]" in text
+
+
+def test_the_address_that_the_peer_sees_is_shown_where_there_are_several() -> None:
+    first, second = (replace(ESP, id=address, address=address) for address in ("192.0.2.2", "192.0.2.4"))
+    assert " by " not in shown(first, first, width=160)
+    both = shown(first, second, width=160)
+    for one in (first, second):
+        assert f"{one.peer} by {one.address}" in both
+    narrow = shown(first, second, width=80)
+    assert all(len(line) <= 80 for line in narrow.splitlines())
+    assert "by 192.0.2.2" in narrow

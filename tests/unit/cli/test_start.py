@@ -11,6 +11,7 @@ from throughway.cli.start import (
     CAPABILITIES,
     Attach,
     CannotStart,
+    check_addresses,
     check_interfaces,
     check_privileges,
     daemon_arguments,
@@ -49,6 +50,27 @@ def test_interfaces_that_cannot_be_are_refused(inside: list[str], outside: str |
 
 def test_interfaces_that_are_here_are_taken() -> None:
     check_interfaces(["lan0"], "wan0", HERE)
+
+
+def test_the_daemon_gets_the_outside_addresses() -> None:
+    given = ["192.0.2.2", "192.0.2.3"]
+    arguments = daemon_arguments(["lan0"], "wan0", "office", Attach.AUTO, False, True, given)
+    assert [arguments[at + 1] for at, word in enumerate(arguments) if word == "--outside-address"] == given
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["192.0.2.300"], "'192.0.2.300' is no IPv4 address"),
+        (["2001:db8::1"], "'2001:db8::1' is no IPv4 address"),
+        (["192.0.2.2", "192.0.2.2"], "an outside address is named twice"),
+    ],
+)
+def test_addresses_that_cannot_be_are_refused(given: list[str], words: str) -> None:
+    with pytest.raises(CannotStart) as caught:
+        check_addresses(given)
+    assert caught.value.message == words
+    check_addresses(["192.0.2.2", "192.0.2.3"])
 
 
 def test_who_is_not_root_gets_the_command_that_works() -> None:

@@ -29,19 +29,19 @@ def test_the_keys_of_a_session_are_those_of_the_contract() -> None:
     assert list(ESP.to_json()) == [
         "id", "device", "protocol", "peer", "discriminators_to_peer", "discriminators_to_inside", "verdict",
         "candidates", "packets_to_peer", "bytes_to_peer", "packets_to_inside", "bytes_to_inside", "age_s", "idle_s",
-        "carried_by", "reason",
+        "carried_by", "reason", "address",
     ]  # fmt: skip
 
 
 def test_the_keys_of_a_status_are_those_of_the_contract() -> None:
     assert list(STATUS.to_json()) == [
         "version", "gateway", "pid", "uptime_s", "inside", "outside", "outside_address", "attached_by", "memory_bytes",
-        "mappings", "pending", "sessions", "adopted", "reasons", "findings",
+        "mappings", "pending", "sessions", "adopted", "reasons", "findings", "outside_addresses",
     ]  # fmt: skip
 
 
 def test_a_session_of_an_older_daemon_has_no_reason() -> None:
-    older = {key: value for key, value in ESP.to_json().items() if key != "reason"}
+    older = {key: value for key, value in ESP.to_json().items() if key not in ("reason", "address")}
     assert Session.from_json(older) == ESP
 
 

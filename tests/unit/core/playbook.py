@@ -1,7 +1,7 @@
 """Conversations with a tracker: what it is told, and what it answers.
 
     play >> EspFromInside(ALICE, PEER, Spi(0x1000), 1)
-    play >> EspUnclaimed(PEER, Spi(0xAAAA), 1) << InstallMapping(KEY, ALICE) << Reinject(KEY)
+    play >> EspUnclaimed(Path(PEER), Spi(0xAAAA), 1) << InstallMapping(KEY, ALICE) << Reinject(KEY)
 
 An event without `<<` may be answered by anything. With one `<<`, all that the tracker wants of the
 data plane must be named; Record and WakeAt may go unnamed. Commands about one flow come in order; flows
@@ -11,10 +11,20 @@ come in any order, and so do the hosts of a FanOut. `nothing()` stands for an an
 from collections.abc import Callable
 from typing import Self
 
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    ForgetPath,
+    InstallMapping,
+    Record,
+    Refuse,
+    Reinject,
+    RemoveMapping,
+    WakeAt,
+)
 from throughway.core.events import Event, IkeExchange, IkeMessageSeen, TimerExpired
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.tracker import Tracker
 from throughway.core.verdicts import Certain, Contested
@@ -94,7 +104,7 @@ class Playbook:
 
     def candidates(self, peer: Peer, spi: Spi) -> set[Host]:
         """Return who gets what comes with the SPI: one host where the verdict is Certain."""
-        match self.tracker.verdict(peer, spi):
+        match self.tracker.verdict(Path(peer), spi):
             case Certain(host):
                 return {host}
             case Contested(hosts):
@@ -113,13 +123,13 @@ class Playbook:
                 self.mappings.pop(key, None)
             case WakeAt(at):
                 self._wakes.append(at)
-            case Reinject() | Refuse() | Record():
+            case Reinject() | Refuse() | Record() | ForgetPath():
                 pass
 
 
 def to_inside(peer: Peer, spi: int) -> FlowKey:
     """Name what comes from the peer with the SPI."""
-    return FlowKey.to_inside(IpProtocol.ESP, peer, spi)
+    return FlowKey.to_inside(IpProtocol.ESP, Path(peer), spi)
 
 
 def to_peer(host: Host, peer: Peer, spi: int) -> FlowKey:
@@ -164,7 +174,9 @@ def _is_about_same(command: Command, expected: Command) -> bool:
             return name == expected_name
         case WakeAt(), WakeAt():
             return True
-        case (Record() | WakeAt(), _) | (_, Record() | WakeAt()):
+        case ForgetPath(), ForgetPath():
+            return command == expected
+        case (Record() | WakeAt() | ForgetPath(), _) | (_, Record() | WakeAt() | ForgetPath()):
             return False
         case _:
             return command.key == expected.key

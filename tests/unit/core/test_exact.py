@@ -17,7 +17,7 @@ from throughway.core.events import (
     PortlessUnclaimed,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import ROUTER, Host, Peer
+from throughway.core.ids import ROUTER, Host, Path, Peer
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 
@@ -35,7 +35,7 @@ def out(host: Host, protocol: int, name: int, peer: Peer = PEER) -> FlowKey:
 
 
 def back(protocol: int, name: int, peer: Peer = PEER) -> FlowKey:
-    return FlowKey.to_inside(protocol, peer, name)
+    return FlowKey.to_inside(protocol, Path(peer), name)
 
 
 def begin(play: Playbook, host: Host, protocol: int, name: int) -> None:
@@ -83,14 +83,14 @@ def test_another_key_another_peer_another_protocol_are_free(play: Playbook) -> N
 
 def test_what_nobody_asked_for_is_let_in_to_nobody(play: Playbook) -> None:
     key = back(GRE, 0)
-    play >> PortlessUnclaimed(PEER, GRE, 0) << Refuse(key, Reason.NO_CANDIDATE)
+    play >> PortlessUnclaimed(Path(PEER), GRE, 0) << Refuse(key, Reason.NO_CANDIDATE)
     begin(play, ALICE, GRE, discriminators.of_gre(5))
-    play >> PortlessUnclaimed(PEER, GRE, 0) << Refuse(key, Reason.NO_CANDIDATE)
+    play >> PortlessUnclaimed(Path(PEER), GRE, 0) << Refuse(key, Reason.NO_CANDIDATE)
 
 
 def test_what_was_asked_about_meanwhile_goes_to_the_owner(play: Playbook) -> None:
     begin(play, ALICE, GRE, 0)
-    play >> PortlessUnclaimed(PEER, GRE, 0) << InstallMapping(back(GRE, 0), ALICE) << Reinject(back(GRE, 0))
+    play >> PortlessUnclaimed(Path(PEER), GRE, 0) << InstallMapping(back(GRE, 0), ALICE) << Reinject(back(GRE, 0))
     assert play.tracker.mapping_count == 2
 
 

@@ -19,7 +19,7 @@ from throughway.core.events import (
     PortlessUnclaimed,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import ROUTER, Host, Peer
+from throughway.core.ids import ROUTER, Host, Path, Peer
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 
@@ -36,7 +36,7 @@ def out(host: Host, name: int) -> FlowKey:
 
 
 def back(name: int) -> FlowKey:
-    return FlowKey.to_inside(115, PEER, name)
+    return FlowKey.to_inside(115, Path(PEER), name)
 
 
 def sends(host: Host, name: int) -> PortlessFromInside:
@@ -44,7 +44,7 @@ def sends(host: Host, name: int) -> PortlessFromInside:
 
 
 def comes(name: int) -> PortlessUnclaimed:
-    return PortlessUnclaimed(PEER, 115, name)
+    return PortlessUnclaimed(Path(PEER), 115, name)
 
 
 def says(host: Host, kind: int, *, connection: int = 0, local: int = 0, remote: int = 0) -> L2tpControlSeen:

@@ -14,7 +14,7 @@ from throughway.core.events import (
     IkeMessageSeen,
     RefusalKind,
 )
-from throughway.core.ids import ROUTER, Host, Peer, Spi
+from throughway.core.ids import ROUTER, Host, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 from throughway.core.verdicts import Certain, Unknown
@@ -40,8 +40,8 @@ def test_what_a_host_sends_is_given_to_it_alone(play: Playbook) -> None:
 def test_one_host_that_sends_is_certain(play: Playbook) -> None:
     key = to_inside(PEER, IN_1)
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1) << InstallMapping(key, ALICE) << Reinject(key)
-    assert isinstance(play.tracker.verdict(PEER, IN_1), Certain)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << InstallMapping(key, ALICE) << Reinject(key)
+    assert isinstance(play.tracker.verdict(Path(PEER), IN_1), Certain)
     assert play.candidates(PEER, IN_1) == {ALICE}
 
 
@@ -49,7 +49,7 @@ def test_two_hosts_that_send_are_contested_and_both_get_a_copy(play: Playbook) -
     key = to_inside(PEER, IN_1)
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
     play >> EspFromInside(BOB, PEER, OUT_B, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1) << FanOut(key, (ALICE, BOB)) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << FanOut(key, (ALICE, BOB)) << Reinject(key)
     assert play.candidates(PEER, IN_1) == {ALICE, BOB}
 
 
@@ -57,24 +57,24 @@ def test_two_hosts_that_negotiated_are_contested_before_either_sends(play: Playb
     key = to_inside(PEER, IN_1)
     say(play, ikev2_start(ALICE, PEER, IKE_A))
     say(play, ikev2_start(BOB, PEER, IKE_B))
-    play >> EspUnclaimed(PEER, IN_1, 1) << FanOut(key, (ALICE, BOB)) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << FanOut(key, (ALICE, BOB)) << Reinject(key)
 
 
 def test_inbound_may_come_first(play: Playbook) -> None:
     """Captures show the first packet to the inside 12 ms before any went out: the IKE exchange is enough."""
     key = to_inside(PEER, IN_1)
     say(play, ikev2_start(ALICE, PEER, IKE_A))
-    play >> EspUnclaimed(PEER, IN_1, 1) << InstallMapping(key, ALICE) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << InstallMapping(key, ALICE) << Reinject(key)
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
     assert play.candidates(PEER, IN_1) == {ALICE}
 
 
 def test_second_spi_of_the_peer_goes_to_the_host_whose_credit_is_left(play: Playbook) -> None:
     say(play, ikev2_start(ALICE, PEER, IKE_A))
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     say(play, ikev2_start(BOB, PEER, IKE_B))
     key = to_inside(PEER, IN_2)
-    play >> EspUnclaimed(PEER, IN_2, 1) << InstallMapping(key, BOB) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1) << InstallMapping(key, BOB) << Reinject(key)
     assert play.candidates(PEER, IN_1) == {ALICE}
 
 
@@ -82,8 +82,8 @@ def test_contest_ends_when_the_others_credits_are_used_up(play: Playbook) -> Non
     """Of two contested SPIs, the one that Alice disowns is Bob's; with his one credit gone, the other is hers."""
     say(play, ikev2_start(ALICE, PEER, IKE_A))
     say(play, ikev2_start(BOB, PEER, IKE_B))
-    play >> EspUnclaimed(PEER, IN_1, 1)
-    play >> EspUnclaimed(PEER, IN_2, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1)
     assert play.candidates(PEER, IN_1) == play.candidates(PEER, IN_2) == {ALICE, BOB}
     play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.INVALID_SPI)
     assert play.candidates(PEER, IN_1) == {BOB}
@@ -99,10 +99,10 @@ def second_credit_left_after(play: Playbook, messages: list[IkeMessageSeen]) -> 
     """
     say(play, ike(ALICE, PEER, IKE_A, IkeExchange.INITIAL, 0, "><"))
     say(play, messages)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     assert play.candidates(PEER, IN_1) == {ALICE}
     say(play, ikev2_start(BOB, PEER, IKE_B))
-    play >> EspUnclaimed(PEER, IN_2, 1)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1)
     assert BOB in play.candidates(PEER, IN_2)
     return ALICE in play.candidates(PEER, IN_2)
 
@@ -166,7 +166,7 @@ def test_host_without_a_credit_does_not_contest_one_that_has(play: Playbook) -> 
     say(play, ikev2_start(ALICE, PEER, IKE_A))
     say(play, ike(BOB, PEER, IKE_B, IkeExchange.INITIAL, 0, "><"))
     say(play, ike(BOB, PEER, IKE_B, FIRST, 1, "><", floated=True))
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     assert play.candidates(PEER, IN_1) == {ALICE}
 
 
@@ -177,7 +177,7 @@ def test_exchange_that_the_peer_never_answered_is_no_credit(play: Playbook) -> N
     say(play, ike(BOB, PEER, IKE_B, FIRST, 1, ">>>"))
     play.wait_until(play.now + 2 * Limits().exchange_unanswered_s)
     say(play, ike(ALICE, PEER, IKE_A, FIRST, 1, "><"))
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     assert play.candidates(PEER, IN_1) == {ALICE}
 
 
@@ -185,51 +185,51 @@ def test_esp_of_a_negotiated_sa_is_not_a_second_credit(play: Playbook) -> None:
     """An exchange and the spi_to_peer that follows are one SA pair."""
     say(play, ikev2_start(ALICE, PEER, IKE_A))
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     say(play, ikev2_start(BOB, PEER, IKE_B))
-    play >> EspUnclaimed(PEER, IN_2, 1)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1)
     assert play.candidates(PEER, IN_2) == {BOB}
 
 
 def test_peer_that_nobody_asked_is_refused(play: Playbook) -> None:
-    play >> EspUnclaimed(PEER, IN_1, 1) << Refuse(to_inside(PEER, IN_1), Reason.NO_CANDIDATE)
-    assert play.tracker.verdict(PEER, IN_1) == Unknown()
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << Refuse(to_inside(PEER, IN_1), Reason.NO_CANDIDATE)
+    assert play.tracker.verdict(Path(PEER), IN_1) == Unknown()
     assert play.mappings == {}
 
 
 def test_host_of_another_peer_is_no_candidate(play: Playbook) -> None:
     play >> EspFromInside(ALICE, OTHER_PEER, OUT_A, 1)
     say(play, ikev2_start(ALICE, OTHER_PEER, IKE_A))
-    play >> EspUnclaimed(PEER, IN_1, 1) << Refuse(to_inside(PEER, IN_1), Reason.NO_CANDIDATE)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << Refuse(to_inside(PEER, IN_1), Reason.NO_CANDIDATE)
     assert play.candidates(PEER, IN_1) == set()
 
 
 def test_refused_tunnel_is_given_out_when_asked_about_again(play: Playbook) -> None:
     key = to_inside(PEER, IN_1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 3) << InstallMapping(key, ALICE) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 3) << InstallMapping(key, ALICE) << Reinject(key)
 
 
 def test_what_the_router_began_is_its_own(play: Playbook) -> None:
     key = to_inside(PEER, IN_1)
     play >> EspFromInside(ROUTER, PEER, OUT_A, 1)
     assert play.mappings == {to_peer(ROUTER, PEER, OUT_A): (ROUTER,)}
-    play >> EspUnclaimed(PEER, IN_1, 1) << InstallMapping(key, ROUTER) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << InstallMapping(key, ROUTER) << Reinject(key)
 
 
 def test_router_contests_as_any_host_does(play: Playbook) -> None:
     key = to_inside(PEER, IN_1)
     say(play, ikev2_start(ROUTER, PEER, IKE_A))
     say(play, ikev2_start(BOB, PEER, IKE_B))
-    play >> EspUnclaimed(PEER, IN_1, 1) << FanOut(key, (ROUTER, BOB)) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << FanOut(key, (ROUTER, BOB)) << Reinject(key)
 
 
 def test_host_that_disowns_gets_no_more_copies(play: Playbook) -> None:
     key = to_inside(PEER, IN_1)
     for host, spi in ((ALICE, OUT_A), (BOB, OUT_B), (CAROL, OUT_C)):
         play >> EspFromInside(host, PEER, spi, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1) << FanOut(key, (ALICE, BOB, CAROL)) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1) << FanOut(key, (ALICE, BOB, CAROL)) << Reinject(key)
     play >> HostDisowned(BOB, PEER, IN_1, RefusalKind.INVALID_SPI) << FanOut(key, (ALICE, CAROL))
     play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.INVALID_SPI) << InstallMapping(key, CAROL)
     assert play.candidates(PEER, IN_1) == {CAROL}
@@ -238,7 +238,7 @@ def test_host_that_disowns_gets_no_more_copies(play: Playbook) -> None:
 def test_certain_host_that_disowns_gives_way_to_its_rivals(play: Playbook) -> None:
     """Evidence against a binding sends it back to the others, never to nobody while there are any."""
     say(play, ikev2_start(ALICE, PEER, IKE_A))
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     say(play, ikev2_start(BOB, PEER, IKE_B))
     play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.INVALID_SPI)
     assert play.candidates(PEER, IN_1) == {BOB}
@@ -247,7 +247,7 @@ def test_certain_host_that_disowns_gives_way_to_its_rivals(play: Playbook) -> No
 
 def test_host_that_disowns_what_it_was_never_given_changes_nothing(play: Playbook) -> None:
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     (play >> HostDisowned(CAROL, PEER, IN_1, RefusalKind.INVALID_SPI)).nothing()
     (play >> HostDisowned(ALICE, OTHER_PEER, IN_1, RefusalKind.INVALID_SPI)).nothing()
     (play >> HostDisowned(ALICE, PEER, IN_2, RefusalKind.INVALID_SPI)).nothing()
@@ -258,7 +258,7 @@ def test_full_socket_of_a_host_that_still_speaks_is_no_evidence(play: Playbook) 
     """Its kernel answers protocol unreachable when the VPN program does not keep up; the SPI may well be its own."""
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
     play >> EspFromInside(BOB, PEER, OUT_B, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     (play >> HostDisowned(ALICE, PEER, IN_1, RefusalKind.PROTOCOL_UNREACHABLE)).nothing()
     play.now += Limits().silence_s + 1
     (
@@ -271,9 +271,9 @@ def test_full_socket_of_a_host_that_still_speaks_is_no_evidence(play: Playbook) 
 def test_rekey_keeps_the_old_spi_beside_the_new(play: Playbook) -> None:
     say(play, ikev2_start(ALICE, PEER, IKE_A))
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     say(play, ikev2_child(ALICE, PEER, IKE_A, 2))
-    play >> EspUnclaimed(PEER, IN_2, 1)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1)
     play >> EspFromInside(ALICE, PEER, OUT_B, 1)
     assert play.mappings == {
         to_peer(ALICE, PEER, OUT_A): (ALICE,),
@@ -286,7 +286,7 @@ def test_rekey_keeps_the_old_spi_beside_the_new(play: Playbook) -> None:
 def test_certain_tunnel_is_not_shaken_by_a_newcomer(play: Playbook) -> None:
     """Law 2: that Bob negotiates later is no evidence against what Alice's credit paid for."""
     say(play, ikev2_start(ALICE, PEER, IKE_A))
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     say(play, ikev2_start(BOB, PEER, IKE_B))
     (
         (play >> EspFromInside(BOB, PEER, OUT_B, 1))

@@ -11,10 +11,10 @@ from throughway.core.events import (
     EspUnclaimed,
     FlowCount,
     MappingsAdopted,
-    OutsideAddressChanged,
+    OutsideAddressesChanged,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Peer, Spi
+from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 
@@ -35,7 +35,7 @@ def counters(play: Playbook, last_packet_at: float, *keys: FlowKey) -> CountersR
 def start_tunnel(play: Playbook) -> float:
     """Let Alice send and receive; return when."""
     play >> EspFromInside(ALICE, PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     assert len(play.mappings) == 2
     return play.now
 
@@ -61,13 +61,13 @@ def test_host_is_still_a_candidate_when_its_idle_mapping_is_gone(play: Playbook)
     play.wait_until(began_at + 2 * LIMITS.esp_idle_s, lambda: counters(play, began_at))
     assert play.mappings == {}
     key = to_inside(PEER, IN_1)
-    play >> EspUnclaimed(PEER, IN_1, 40) << InstallMapping(key, ALICE) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_1, 40) << InstallMapping(key, ALICE) << Reinject(key)
 
 
 def test_host_that_was_silent_for_long_is_a_candidate_no_more(play: Playbook) -> None:
     began_at = start_tunnel(play)
     play.wait_until(began_at + LIMITS.candidate_idle_s + LIMITS.esp_idle_s, lambda: counters(play, began_at))
-    play >> EspUnclaimed(PEER, IN_2, 1) << Refuse(to_inside(PEER, IN_2), Reason.NO_CANDIDATE)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1) << Refuse(to_inside(PEER, IN_2), Reason.NO_CANDIDATE)
     assert play.mappings == {}
 
 
@@ -90,14 +90,14 @@ def test_adopted_contest_goes_on_for_the_next_spi(play: Playbook) -> None:
     """Both had exchanged something with the peer before the restart, or there had been no contest."""
     play >> MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE, BOB), adopted(to_peer(ALICE, PEER, OUT_A), ALICE)))
     key = to_inside(PEER, IN_2)
-    play >> EspUnclaimed(PEER, IN_2, 1) << FanOut(key, (ALICE, BOB)) << Reinject(key)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1) << FanOut(key, (ALICE, BOB)) << Reinject(key)
 
 
 def test_adopted_tunnel_is_not_shaken_by_a_newcomer(play: Playbook) -> None:
     play >> MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE), adopted(to_peer(ALICE, PEER, OUT_A), ALICE)))
     for message in ikev2_start(BOB, PEER, 0xB0B):
         (play >> message).nothing()
-    play >> EspUnclaimed(PEER, IN_2, 1)
+    play >> EspUnclaimed(Path(PEER), IN_2, 1)
     assert play.candidates(PEER, IN_1) == {ALICE}
     assert BOB in play.candidates(PEER, IN_2)
 
@@ -114,8 +114,8 @@ def test_another_outside_address_does_not_change_who_owns_what(play: Playbook) -
     """IKE takes the tunnel along (RFC 4555) or makes it anew: either way the hosts are the same."""
     start_tunnel(play)
     before = dict(play.mappings)
-    play >> OutsideAddressChanged(IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2"))
-    play >> EspUnclaimed(PEER, IN_1, 9)
+    play >> OutsideAddressesChanged((IPv4Address("198.51.100.1"),), (IPv4Address("198.51.100.2"),), (0,))
+    play >> EspUnclaimed(Path(PEER), IN_1, 9)
     assert play.mappings == before
 
 
@@ -140,7 +140,7 @@ def test_one_peer_has_a_bounded_number_of_hosts() -> None:
     play = small(hosts_per_peer_max=3)
     for n in range(10, 20):
         play >> EspFromInside(Host(IPv4Address(f"192.168.2.{n}")), PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     assert 0 < len(play.candidates(PEER, IN_1)) <= 3
     play >> EspFromInside(ALICE, OTHER_PEER, OUT_A, 1)
     assert len(out_of(play, ALICE)) == 1, "another peer has room of its own"
@@ -150,7 +150,7 @@ def test_copies_are_bounded() -> None:
     play = small(fan_out_max=4)
     for n in range(10, 20):
         play >> EspFromInside(Host(IPv4Address(f"192.168.2.{n}")), PEER, OUT_A, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     assert len(play.mappings[to_inside(PEER, IN_1)]) == 4
 
 
@@ -160,9 +160,9 @@ def test_forged_spis_of_one_peer_are_bounded() -> None:
         play >> EspFromInside(host, PEER, spi, 1)
         play >> EspFromInside(host, OTHER_PEER, spi, 1)
     for n in range(100):
-        play >> EspUnclaimed(PEER, Spi(0x10000 + n), 1)
+        play >> EspUnclaimed(Path(PEER), Spi(0x10000 + n), 1)
     assert len([key for key in play.mappings if key.peer == PEER and key.host not in (ALICE, BOB)]) <= 8
-    play >> EspUnclaimed(OTHER_PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(OTHER_PEER), IN_1, 1)
     assert play.candidates(OTHER_PEER, IN_1) == {ALICE, BOB}
 
 
@@ -171,9 +171,9 @@ def test_a_flood_of_contested_spis_is_bounded_and_leaves_the_negotiated_ones() -
     play = small(contested_spis_per_peer_max=8, uncredited_spis_per_peer_max=8)
     for host, spi in ((ALICE, OUT_A), (BOB, OUT_B)):
         play >> EspFromInside(host, PEER, spi, 1)
-    play >> EspUnclaimed(PEER, IN_1, 1)
+    play >> EspUnclaimed(Path(PEER), IN_1, 1)
     for n in range(100):
-        play >> EspUnclaimed(PEER, Spi(0x10000 + n), 1)
+        play >> EspUnclaimed(Path(PEER), Spi(0x10000 + n), 1)
     assert len([key for key in play.mappings if key.host not in (ALICE, BOB)]) <= 16
     assert play.candidates(PEER, IN_1) == {ALICE, BOB}
 

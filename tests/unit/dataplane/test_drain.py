@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from throughway.core.flows import FlowKey
-from throughway.core.ids import IpProtocol, Peer
+from throughway.core.ids import IpProtocol, Path, Peer
 from throughway.dataplane.drain import WATCHDOG_S, Drain
 from throughway.dataplane.held import HeldPackets
 from throughway.dataplane.inject import Sent
 
 PEER = Peer(IPv4Address("203.0.113.9"))
-KEY = FlowKey.to_inside(IpProtocol.ESP, PEER, 0x1000)
-SECOND = FlowKey.to_inside(IpProtocol.ESP, PEER, 0x1001)
+KEY = FlowKey.to_inside(IpProtocol.ESP, Path(PEER), 0x1000)
+SECOND = FlowKey.to_inside(IpProtocol.ESP, Path(PEER), 0x1001)
 
 
 @dataclass
@@ -142,7 +142,7 @@ def test_packets_dropped_for_a_bound_are_not_lost_on_the_way() -> None:
 def test_one_call_sends_a_bounded_number_and_asks_to_be_called_at_once() -> None:
     held, counts, wire, drain = played()
     for flow in range(4):
-        key = FlowKey.to_inside(IpProtocol.ESP, PEER, 0x3000 + flow)
+        key = FlowKey.to_inside(IpProtocol.ESP, Path(PEER), 0x3000 + flow)
         hold(held, counts, key, *[b"x"] * 64)
         held.release(key, 0.0)
     assert drain.run(0.0) == 0.0

@@ -11,7 +11,7 @@ from scapy.packet import Packet, Raw
 
 from throughway.core.errors import InvariantBroken, KernelRefused
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer
 from throughway.core.limits import Limits
 from throughway.core.ports import DataPlane, IkeObserved
 from throughway.core.reasons import Reason
@@ -21,7 +21,7 @@ ALICE, BOB = (Host(IPv4Address(f"192.168.1.{n}")) for n in (10, 11))
 PEER, STRANGER = (Peer(IPv4Address(f"203.0.113.{n}")) for n in (9, 66))
 OUTSIDE = IPv4Address("198.51.100.1")
 SPI_IN, SPI_OUT = 0xAAAA0001, 0xBBBB0001
-IN = FlowKey.to_inside(IpProtocol.ESP, PEER, SPI_IN)
+IN = FlowKey.to_inside(IpProtocol.ESP, Path(PEER), SPI_IN)
 OUT = FlowKey.to_peer(IpProtocol.ESP, ALICE, PEER, SPI_OUT)
 
 
@@ -30,7 +30,7 @@ class Bench:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.now = 100.0
-        self.plane = FakeDataPlane(limits or Limits(), lambda: self.now, OUTSIDE)
+        self.plane = FakeDataPlane(limits or Limits(), lambda: self.now, [OUTSIDE])
         self.port: DataPlane = self.plane
 
     def know_peer(self) -> None:
@@ -222,14 +222,14 @@ def test_packet_to_another_address_is_not_ours(bench: Bench) -> None:
     bench.know_peer()
     bench.port.install(IN, (ALICE,))
     bench.plane.from_outside(esp(PEER, IPv4Address("198.51.100.2"), SPI_IN, 1))
-    bench.port.set_outside_address(None)
+    bench.port.set_outside_addresses([])
     bench.plane.from_outside(incoming(1))
     assert bench.hosts() == []
 
 
 def test_inside_address_never_leaves(bench: Bench) -> None:
     bench.port.install(OUT, (ALICE,))
-    bench.port.set_outside_address(None)
+    bench.port.set_outside_addresses([])
     bench.plane.from_inside(outgoing(1))
     assert not bench.plane.sent
     assert bench.plane.reasons()[Reason.NO_OUTSIDE_ADDRESS] == 1

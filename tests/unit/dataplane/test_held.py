@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer
+from throughway.core.ids import Host, IpProtocol, Path, Peer
 from throughway.dataplane.held import GAP_S, HeldPackets
 
 PEER = Peer(IPv4Address("203.0.113.9"))
 OTHER_PEER = Peer(IPv4Address("203.0.113.10"))
 ALICE = Host(IPv4Address("10.10.1.2"))
-KEY = FlowKey.to_inside(IpProtocol.ESP, PEER, 0x1000)
-SECOND = FlowKey.to_inside(IpProtocol.ESP, PEER, 0x1001)
-THIRD = FlowKey.to_inside(IpProtocol.ESP, PEER, 0x1002)
-FOREIGN = FlowKey.to_inside(IpProtocol.ESP, OTHER_PEER, 0x1000)
+KEY = FlowKey.to_inside(IpProtocol.ESP, Path(PEER), 0x1000)
+SECOND = FlowKey.to_inside(IpProtocol.ESP, Path(PEER), 0x1001)
+THIRD = FlowKey.to_inside(IpProtocol.ESP, Path(PEER), 0x1002)
+FOREIGN = FlowKey.to_inside(IpProtocol.ESP, Path(OTHER_PEER), 0x1000)
 
 
 def held(flows_max: int = 8, per_flow_max: int = 64, bytes_max: int = 1 << 20) -> HeldPackets:

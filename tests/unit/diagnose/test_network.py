@@ -10,7 +10,7 @@ from throughway.core.ports import Interface
 from throughway.dataplane.links import Link
 from throughway.diagnose import network, offload
 
-GOOD = Link(Interface("wan0", 2, 14), mtu=1500, is_up=True, has_carrier=True, address=IPv4Address("198.51.100.7"))
+GOOD = Link(Interface("wan0", 2, 14), mtu=1500, is_up=True, has_carrier=True, addresses=(IPv4Address("198.51.100.7"),))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_forwarding_that_is_off_is_only_a_warning() -> None:
         (replace(GOOD, is_up=False), "links.up", Level.ERROR),
         (replace(GOOD, has_carrier=False), "links.up", Level.ERROR),
         (replace(GOOD, mtu=1279), "links.mtu", Level.WARNING),
-        (replace(GOOD, address=None), "outside.address", Level.ERROR),
+        (replace(GOOD, addresses=()), "outside.address", Level.ERROR),
     ],
 )
 def test_links_are_judged_one_fact_at_a_time(link: Link, code: str, level: Level) -> None:
@@ -81,7 +81,7 @@ def test_links_are_judged_one_fact_at_a_time(link: Link, code: str, level: Level
 
 
 def test_an_inside_interface_needs_no_address() -> None:
-    findings = network.judge_link(replace(GOOD, address=None), is_outside=False)
+    findings = network.judge_link(replace(GOOD, addresses=()), is_outside=False)
     assert all(finding.level is Level.OK for finding in findings)
 
 

@@ -1,6 +1,7 @@
 """The transaction that makes our table, read command by command. What it does is tested in tests/kernel/firewall."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from throughway.core.errors import SettingsRejected
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.policy.ruleset import Ruleset, RulesetSettings, build, remove, transactions
+from throughway.policy.ruleset import Ruleset, RulesetSettings, attached, build, remove, transactions
 
 GOLDEN = Path(__file__).with_name("ruleset.golden")
 SETTINGS = RulesetSettings(insides=("lan1", "lan0"), outside="wan0")
@@ -34,6 +35,15 @@ def test_only_the_switch_lets_ipsec_in_unasked() -> None:
     closed = RulesetSettings(insides=("lan0",), outside="wan0", ipv6_ipsec=False)
     assert "IPv6" in lines(build(SETTINGS))
     assert "IPv6" not in lines(build(closed))
+
+
+def test_the_interface_with_programs_is_noted_alone() -> None:
+    place = {"family": "inet", "table": "throughway", "name": "attached"}
+    flush, element = {"flush": {"set": place}}, {"add": {"element": {**place, "elem": [7]}}}
+    assert attached(7).commands == (flush, element)
+    assert attached(None).commands == (flush,)
+    assert element not in build(SETTINGS).commands
+    assert element in build(replace(SETTINGS, attached=7)).commands
 
 
 def test_building_begins_with_removing_so_that_it_replaces() -> None:

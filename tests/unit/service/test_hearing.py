@@ -18,7 +18,7 @@ from throughway.core.events import (
     RefusalKind,
 )
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Peer, Spi
+from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.ports import AhObserved, ControlObserved, Disowned, Punted
 from throughway.service.hearing import event_of
 
@@ -35,10 +35,10 @@ def ip(protocol: int, payload: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("key", "payload", "event"),
     [
-        (FlowKey.to_inside(ESP, PEER, 7), pack("!II", 7, 3), EspUnclaimed(PEER, Spi(7), 3)),
+        (FlowKey.to_inside(ESP, Path(PEER), 7), pack("!II", 7, 3), EspUnclaimed(Path(PEER), Spi(7), 3)),
         (FlowKey.to_peer(ESP, ALICE, PEER, 7), pack("!II", 7, 3), EspFromInside(ALICE, PEER, Spi(7), 3)),
-        (FlowKey.to_inside(ESP, PEER, 7), b"short", None),
-        (FlowKey.to_inside(GRE, PEER, KEY), b"", PortlessUnclaimed(PEER, GRE, KEY)),
+        (FlowKey.to_inside(ESP, Path(PEER), 7), b"short", None),
+        (FlowKey.to_inside(GRE, Path(PEER), KEY), b"", PortlessUnclaimed(Path(PEER), GRE, KEY)),
         (FlowKey.to_peer(L2TPV3, ALICE, PEER, 9), b"", PortlessFromInside(ALICE, PEER, L2TPV3, 9)),
         (FlowKey.to_peer(94, ALICE, PEER, 0), b"", PortlessFromInside(ALICE, PEER, 94, 0)),
         (FlowKey.to_peer(17, ALICE, PEER, 0), b"", None),

@@ -1,5 +1,7 @@
 """What the daemon refuses to start with, and that it says why."""
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from throughway.core.errors import SettingsRejected
@@ -11,6 +13,9 @@ def test_command_line_is_read() -> None:
     assert options == Options(inside=("lan0", "lan1"), outside="wan0", gateway="office", keep=True)
     assert options.socket.name == "office.sock"
     assert not parse(["--inside", "lan0", "--outside", "wan0", "--no-ipv6-ipsec"]).ipv6_ipsec
+    assert options.outside_addresses == ()
+    named = parse(["--inside", "lan0", "--outside", "wan0", "--outside-address", "192.0.2.2"])
+    assert named.outside_addresses == (IPv4Address("192.0.2.2"),)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +24,11 @@ def test_command_line_is_read() -> None:
         ({"inside": ("lan0",), "outside": "lan0"}, "--outside", "lan0"),
         ({"inside": (), "outside": "wan0"}, "--inside", "at least one"),
         ({"inside": ("lan0", "lan0"), "outside": "wan0"}, "--inside", "twice"),
+        (
+            {"inside": ("lan0",), "outside": "wan0", "outside_addresses": (IPv4Address(1), IPv4Address(1))},
+            "--outside-address",
+            "twice",
+        ),
         ({"inside": ("lan0",), "outside": "wan0", "gateway": "../x"}, "--gateway", "letters"),
         ({"inside": ("lan0",), "outside": "wan0", "gateway": ""}, "--gateway", "letters"),
     ],

@@ -16,13 +16,14 @@ from throughway.core.events import (
     PortlessFromInside,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Peer, Spi
+from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.ports import InstalledFlow
 from throughway.core.tracker import Tracker
 from throughway.service.sessions import sessions
 
 ALICE, BOB = (Host(IPv4Address(f"192.168.1.{n}")) for n in (10, 11))
 PEER = Peer(IPv4Address("203.0.113.9"))
+OUTSIDE = IPv4Address("192.0.2.2")
 GRE, L2TPV3, OTHER = 47, 115, 94
 KEY = discriminators.of_gre(42)
 ICRQ = 10
@@ -36,16 +37,17 @@ def told(*events: Event, received: dict[FlowKey, int] | None = None) -> list[Ses
         key: InstalledFlow((ALICE,), FlowCount(key, packets, 100 * packets, 1001.0), 1000.0)
         for key, packets in (received or {}).items()
     }
-    return sessions(tracker, flows, (), 1010.0)
+    return sessions(tracker, flows, (), (OUTSIDE,), 1010.0)
 
 
 def test_gre_with_a_key() -> None:
-    received = {FlowKey.to_inside(GRE, PEER, KEY): 3, FlowKey.to_peer(GRE, ALICE, PEER, KEY): 4}
+    received = {FlowKey.to_inside(GRE, Path(PEER), KEY): 3, FlowKey.to_peer(GRE, ALICE, PEER, KEY): 4}
     (row,) = told(PortlessFromInside(ALICE, PEER, GRE, KEY), received=received)
     assert (row.device, row.protocol, row.peer) == (str(ALICE), "gre", str(PEER))
     assert row.discriminators_to_peer == row.discriminators_to_inside == ("key 0x2a",)
     assert (row.packets_to_inside, row.packets_to_peer, row.idle_s) == (3, 4, 9.0)
     assert (row.verdict, row.carried_by, row.reason) == (Verdict.CERTAIN, CarriedBy.BPF, "")
+    assert row.address == str(OUTSIDE)
 
 
 @pytest.mark.parametrize("protocol", [GRE, L2TPV3, OTHER])

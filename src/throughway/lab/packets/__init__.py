@@ -8,7 +8,20 @@ from typing import Final
 
 from throughway.lab import programs
 from throughway.lab.checked import CheckedScenario
-from throughway.lab.packets import address, adoption, errors, flood, fragments, ipv6, names, path_mtu, rekeying, routers
+from throughway.lab.packets import (
+    address,
+    adoption,
+    errors,
+    flood,
+    fragments,
+    ipv6,
+    names,
+    path_mtu,
+    rekeying,
+    returns,
+    routers,
+    two_addresses,
+)
 
 PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
     CheckedScenario(
@@ -67,6 +80,12 @@ PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
         masquerade_fails=True,
     ),
     CheckedScenario(
+        name="outside-returns",
+        shows="tunnels that live on when the outside is removed and made anew: with another index, the same, as a TUN",
+        checks=returns.outside_returns,
+        masquerade_fails=True,
+    ),
+    CheckedScenario(
         name="router-own-vpn",
         shows="a tunnel of the router itself beside those of two devices to the same peer",
         checks=routers.router_own_vpn,
@@ -98,6 +117,13 @@ PACKET_SCENARIOS: Final[tuple[CheckedScenario, ...]] = (
         checks=address.address_change,
         masquerade_fails=True,
         programs=address.PROGRAMS,
+    ),
+    CheckedScenario(
+        name="two-addresses",
+        shows="two outside addresses: each of two devices has its own to a peer, and equal names clash in nothing",
+        checks=two_addresses.two_addresses,
+        masquerade_fails=True,
+        programs=two_addresses.PROGRAMS,
     ),
 )
 """All of them, in the order in which they are listed after those with real peers."""

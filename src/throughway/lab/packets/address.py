@@ -97,16 +97,16 @@ def address_change(bed: Testbed, kind: GatewayKind, progress: Progress) -> Itera
     for peers, _ in groups:
         peers.server()
     tunnels = [Tunnel.start(peers, number) for peers, count in groups for number in range(1, count + 1)]
-    _wait_for(tunnels, gateway.give_up_s)
-    yield from _told(tunnels, "carries pings at first")
+    wait_for(tunnels, gateway.give_up_s)
+    yield from told(tunnels, "carries pings at first")
     progress.step("changing the outside address")
     began = time.monotonic()
     change_address(bed)
     for tunnel in tunnels:
         tunnel.ping_anew()
-    _wait_for(tunnels, RECOVERY_LIMIT_S)
+    wait_for(tunnels, RECOVERY_LIMIT_S)
     progress.step(f"waited for {time.monotonic() - began:.1f} s")
-    yield from _told(tunnels, "recovers from another outside address")
+    yield from told(tunnels, "recovers from another outside address")
 
 
 def change_address(bed: Testbed) -> None:
@@ -128,14 +128,16 @@ def _pinging(client: Client) -> FirstReply:
     return FirstReply(client.place, client.device, client.target, client.may_ping)
 
 
-def _wait_for(tunnels: Sequence[Tunnel], limit_s: float) -> None:
+def wait_for(tunnels: Sequence[Tunnel], limit_s: float) -> None:
+    """Wait until an answer has come through each tunnel, and give up the others."""
     # A list, not a generator: each must be looked at each time.
     holds_within(lambda: all([tunnel.poll() for tunnel in tunnels]), limit_s)
     for tunnel in tunnels:
         tunnel.reply.give_up()
 
 
-def _told(tunnels: Sequence[Tunnel], what: str) -> Iterator[Check]:
+def told(tunnels: Sequence[Tunnel], what: str) -> Iterator[Check]:
+    """Check for each tunnel that an answer has come through it."""
     for tunnel in tunnels:
         reply_s = tunnel.reply.reply_s
         found = "no answer" if reply_s is None else f"after {reply_s:.1f} s"

@@ -13,15 +13,18 @@ from throughway.lab.uml import Guest
 class EspNative:
     """vpnc in namespaces, strongSwan in a guest: IKEv1, and native ESP, which has no ports.
 
-    With fewer accounts than clients the last of them have one account.
+    With fewer accounts than clients the last of them have one account. With `on_router` the last client is on the
+    router itself, whose own ESP is to stay its own.
     """
 
     SERVER: Final = IPv4Address("203.0.113.20")
 
-    def __init__(self, bed: Testbed, clients: int, *, accounts: int | None = None) -> None:
+    def __init__(self, bed: Testbed, clients: int, *, accounts: int | None = None, on_router: bool = False) -> None:
         self._accounts = accounts or clients
         self._files = bed.files("esp")
-        self._devices = [bed.topology.device(f"esp{number}") for number in range(1, clients + 1)]
+        self._devices = [bed.topology.device(f"esp{number}") for number in range(1, clients + 1 - on_router)]
+        if on_router:
+            self._devices.append((bed.router, bed.topology.router_outside))
         tap = bed.topology.peer_tap(self.SERVER)
         self._guest = bed.guest("esp-server", [tap], modules=strongswan.MODULES, check=strongswan.CHECK)
 
@@ -35,7 +38,7 @@ class EspNative:
         strongswan.start(self._guest, self.SERVER, self._accounts)
 
     def client(self, number: int) -> Client:
-        """Start vpnc on a device of its own."""
+        """Start vpnc on a device of its own, or on the router."""
         device, address = self._devices[number - 1]
         task = vpnc.start(device, self.SERVER, min(number, self._accounts), self._files)
         name = f"vpnc{number}"
