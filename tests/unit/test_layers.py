@@ -27,6 +27,8 @@ CORE = {
 
 MAY_IMPORT = {
     "throughway.core": CORE,
+    "throughway.catalogue": CORE | {"re", "tomllib"},
+    "throughway.detect": CORE,
     "throughway.wire": CORE | {"struct"},
 }
 """The standard library that a layer may use; `throughway` itself is import-linter's business."""

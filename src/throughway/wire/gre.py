@@ -30,6 +30,7 @@ _WORD: Final = Struct("!I")
 _CHECKSUM: Final = 0x8000
 _ROUTING: Final = 0x4000
 _KEY: Final = 0x2000
+_SEQUENCE: Final = 0x1000
 _VERSION_MASK: Final = 0x0007
 _CALL_ID_MASK: Final = 0xFFFF
 
@@ -67,3 +68,12 @@ def parse(data: bytes) -> GreHeader | None:
         return None
     key: int = _WORD.unpack_from(data, at)[0]
     return GreHeader(version, payload_type, key)
+
+
+def payload_offset(data: bytes) -> int | None:
+    """Say where the payload of a version 0 packet begins, behind what its flags announce, in bytes."""
+    if len(data) < HEADER_SIZE_MIN:
+        return None
+    flags: int = _BASE.unpack_from(data)[0]
+    words = sum(bool(flags & flag) for flag in (_CHECKSUM, _KEY, _SEQUENCE))
+    return HEADER_SIZE_MIN + words * _WORD.size

@@ -1,0 +1,155 @@
+"""Link layers: where in a captured frame the IP packet begins.
+
+Link types are those of capture files (https://www.tcpdump.org/linktypes.html). Behind Ethernet's type may stand VLAN
+tags (IEEE 802.1Q, 802.1ad), MPLS labels (RFC 3032) and PPPoE with PPP (RFC 2516, RFC 1661), in any order.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+_ETHERTYPE_IP: Final = frozenset({0x0800, 0x86DD})
+_ETHERTYPE_VLAN: Final = frozenset({0x8100, 0x88A8, 0x9100})
+_ETHERTYPE_MPLS: Final = frozenset({0x8847, 0x8848})
+_ETHERTYPE_PPPOE: Final = 0x8864
+_PPP_IP: Final = frozenset({0x0021, 0x0057})
+"""PPP's numbers of IPv4 and IPv6 (RFC 1332 section 2, RFC 5072 section 2)."""
+
+_SNAP: Final = b"\xaa\xaa\x03"
+_LAYERS_MAX: Final = 12
+"""Tags and labels in one frame, so that a crafted one ends."""
+
+_WIFI_DATA_MASK: Final = 0x0C
+_WIFI_DATA: Final = 0x08
+_WIFI_NO_DATA: Final = 0x40
+_WIFI_QOS: Final = 0x80
+_WIFI_BOTH_DS: Final = 0x03
+_WIFI_PROTECTED: Final = 0x40
+_WIFI_ORDER: Final = 0x80
+
+
+def ip_offset(link_type: int, frame: bytes) -> int | None:
+    """Say where the IP packet of a frame begins, in bytes; None where there is none or the link type is unknown."""
+    read = _READERS.get(link_type)
+    at = None if read is None else read(frame)
+    return None if at is None or at >= len(frame) else at
+
+
+def is_known(link_type: int) -> bool:
+    """Whether frames of this link type can be read."""
+    return link_type in _READERS
+
+
+def _number(frame: bytes, at: int) -> int:
+    """Read 16 bits; what is cut off reads as 0, which is no protocol's number."""
+    return int.from_bytes(frame[at : at + 2], "big") if len(frame) >= at + 2 else 0
+
+
+def _behind_ethertype(frame: bytes, at: int) -> int | None:
+    """Follow the Ethernet type at an offset through tags and labels to an IP packet."""
+    for _ in range(_LAYERS_MAX):
+        kind = _number(frame, at)
+        at += 2
+        if kind in _ETHERTYPE_IP:
+            return at
+        if kind in _ETHERTYPE_VLAN:
+            at += 2
+        elif kind in _ETHERTYPE_MPLS:
+            return _behind_labels(frame, at)
+        elif kind == _ETHERTYPE_PPPOE:
+            return at + 8 if _number(frame, at + 6) in _PPP_IP else None
+        else:
+            return None
+    return None
+
+
+def _behind_labels(frame: bytes, at: int) -> int | None:
+    """Skip MPLS labels. What follows is not told by them: an IP version is taken for IP, else Ethernet is tried."""
+    for _ in range(_LAYERS_MAX):
+        if len(frame) < at + 5:
+            return None
+        is_last = frame[at + 2] & 1
+        at += 4
+        if is_last:
+            if frame[at] >> 4 in (4, 6):
+                return at
+            # A pseudowire has a control word of 4 bytes, whose first half byte is 0 (RFC 4385 section 3).
+            return _behind_ethertype(frame, at + (4 if frame[at] >> 4 == 0 else 0) + 12)
+    return None
+
+
+def _ethernet(frame: bytes) -> int | None:
+    return _behind_ethertype(frame, 12)
+
+
+def _raw(frame: bytes) -> int | None:
+    return 0 if frame and frame[0] >> 4 in (4, 6) else None
+
+
+def _family(frame: bytes) -> int | None:
+    """The BSD loopbacks: an address family in the byte order of the capturing machine, then IP."""
+    return 4 if len(frame) > 4 and frame[4] >> 4 in (4, 6) else None
+
+
+def _cooked(frame: bytes) -> int | None:
+    return _behind_ethertype(frame, 14)
+
+
+def _cooked_2(frame: bytes) -> int | None:
+    # Its protocol stands first; 20 bytes of header follow each other to the packet or its tag.
+    kind = _number(frame, 0)
+    if kind in _ETHERTYPE_IP:
+        return 20
+    return _behind_ethertype(frame, 22) if kind in _ETHERTYPE_VLAN else None
+
+
+def _ppp(frame: bytes) -> int | None:
+    at = 2 if frame.startswith(b"\xff\x03") else 0
+    if frame[at : at + 1] in (b"\x21", b"\x57"):  # The protocol field may be one byte (RFC 1661 section 6.5).
+        return at + 1
+    return at + 2 if _number(frame, at) in _PPP_IP else None
+
+
+def _pppoe(frame: bytes) -> int | None:
+    return 8 if _number(frame, 6) in _PPP_IP else None
+
+
+def _cisco_hdlc(frame: bytes) -> int | None:
+    return _behind_ethertype(frame, 2)
+
+
+def _wifi(frame: bytes, at: int = 0) -> int | None:
+    """IEEE 802.11: data frames that are not encrypted, with LLC and SNAP."""
+    if len(frame) < at + 2:
+        return None
+    control, flags = frame[at], frame[at + 1]
+    if control & _WIFI_DATA_MASK != _WIFI_DATA or control & _WIFI_NO_DATA or flags & _WIFI_PROTECTED:
+        return None
+    size = 30 if flags & _WIFI_BOTH_DS == _WIFI_BOTH_DS else 24
+    if control & _WIFI_QOS:
+        size += 6 if flags & _WIFI_ORDER else 2
+    at += size
+    return _behind_ethertype(frame, at + 6) if frame[at : at + 3] == _SNAP else None
+
+
+def _radiotap(frame: bytes) -> int | None:
+    return _wifi(frame, int.from_bytes(frame[2:4], "little")) if len(frame) >= 4 else None
+
+
+_READERS: Final[dict[int, Callable[[bytes], int | None]]] = {
+    0: _family,
+    1: _ethernet,
+    9: _ppp,
+    12: _raw,
+    14: _raw,
+    50: _ppp,
+    51: _pppoe,
+    101: _raw,
+    104: _cisco_hdlc,
+    105: _wifi,
+    108: _family,
+    113: _cooked,
+    127: _radiotap,
+    228: _raw,
+    229: _raw,
+    276: _cooked_2,
+}
