@@ -1,13 +1,17 @@
-"""The name of a one-way flow of a protocol without ports, as the data plane matches it."""
+"""The name of a one-way flow that no translated port tells from others, as the data plane matches it."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self
 
-from throughway.core.ids import ROUTER, Host, Peer
+from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
 
 PROTOCOL_MAX: Final = 255
 """The largest number that the protocol field of IPv4 holds (RFC 791 section 3.1)."""
+
+
+PORT_MAX: Final = 0xFFFF
+"""The largest UDP port (RFC 768)."""
 
 
 class Direction(IntEnum):
@@ -24,7 +28,8 @@ class FlowKey:
     Towards the inside the host is what has to be found, so it is not part of the key: `host` is
     ROUTER there. Towards the peer it is part of the key, so that no host can touch the flow of
     another one. `protocol` is the IP protocol number (IANA). `discriminator` is up to 64 bits in host
-    order; `core.discriminators` says what it is for each protocol.
+    order; `core.discriminators` says what it is for each protocol. `port` is that of UDP which both ends use
+    (`UdpPort`), and 0 for protocols without ports and for later fragments, which do not tell it.
     """
 
     direction: Direction
@@ -32,6 +37,7 @@ class FlowKey:
     peer: Peer
     discriminator: int
     host: Host = ROUTER
+    port: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no packet can carry."""
@@ -39,15 +45,17 @@ class FlowKey:
             raise ValueError(f"protocol {self.protocol} is not an 8-bit number")
         if not 0 <= self.discriminator < 1 << 64:
             raise ValueError(f"discriminator {self.discriminator:#x} is not a 64-bit number")
+        if self.port and (self.protocol != IpProtocol.UDP or self.port > PORT_MAX):
+            raise ValueError(f"port {self.port} with protocol {self.protocol}: UDP alone has one, of 16 bits")
         if self.direction is Direction.TO_INSIDE and self.host != ROUTER:
             raise ValueError("a flow to the inside is not named by its host")
 
     @classmethod
-    def to_inside(cls, protocol: int, peer: Peer, discriminator: int) -> Self:
+    def to_inside(cls, protocol: int, peer: Peer, discriminator: int, port: int = 0) -> Self:
         """Name what comes from the peer."""
-        return cls(Direction.TO_INSIDE, protocol, peer, discriminator)
+        return cls(Direction.TO_INSIDE, protocol, peer, discriminator, port=port)
 
     @classmethod
-    def to_peer(cls, protocol: int, host: Host, peer: Peer, discriminator: int) -> Self:
+    def to_peer(cls, protocol: int, host: Host, peer: Peer, discriminator: int, port: int = 0) -> Self:
         """Name what the host sends to the peer."""
-        return cls(Direction.TO_PEER, protocol, peer, discriminator, host)
+        return cls(Direction.TO_PEER, protocol, peer, discriminator, host, port)

@@ -1,13 +1,13 @@
 """What the core needs of the data plane, whichever one it is: `bpf`, `nft`, or the fake of the tests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol, TypeAlias
 
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import Host, Peer, UdpPort
 from throughway.core.reasons import Reason
 
 
@@ -39,21 +39,26 @@ class Punted:
 
 @dataclass(frozen=True, slots=True)
 class IkeObserved:
-    """The first bytes of an IKE message that passed; `message` begins at the IKE header, without a marker."""
+    """The first bytes of an IKE message that passed; `message` begins at the IKE header, without a marker.
+
+    `host_port` is the UDP port at the host's end.
+    """
 
     host: Host
     peer: Peer
     direction: Direction
     floated: bool
     message: bytes
+    host_port: int = UdpPort.IKE
 
 
 @dataclass(frozen=True, slots=True)
 class ControlObserved:
     """The first bytes of a control message that passed, of a protocol that assigns its discriminators in clear.
 
-    So far this is L2TPv3 over IP (RFC 3931 section 3.2.1): `protocol` is 115, and `message` begins at
-    the control message header, behind the session ID of 0, and has at most 512 bytes.
+    This is L2TPv3 over IP (RFC 3931 section 3.2.1), where `protocol` is 115, and L2TP of both versions over UDP
+    from or to port 1701 of the peer. `message` begins at the control message header, over IP behind the session ID
+    of 0, and has at most 512 bytes. `host_port` is the UDP port at the host's end, and 0 over IP.
     """
 
     host: Host
@@ -61,6 +66,7 @@ class ControlObserved:
     direction: Direction
     protocol: int
     message: bytes
+    host_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,9 @@ class DataPlane(Protocol):
 
     def set_outside_address(self, address: IPv4Address | None) -> None:
         """Translate to and from this address from now on; with None, translate nothing."""
+
+    def keep_ports(self, kept: Mapping[Peer, Collection[UdpPort]]) -> None:
+        """Carry UDP of these ports with these peers, besides those that are kept with every peer, and no other."""
 
     def install(self, key: FlowKey, hosts: Sequence[Host]) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last."""
