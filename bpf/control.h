@@ -67,6 +67,7 @@ static __noinline int decide(const struct control_request *request)
 	struct sender_key sender = {
 		.peer = request->key.peer,
 		.protocol = request->key.protocol,
+		.port = request->key.port,
 		.discriminator = request->key.discriminator,
 	};
 	__u32 flags = request->count > 1 ? MAPPING_FAN_OUT : 0;

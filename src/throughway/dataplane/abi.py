@@ -7,16 +7,18 @@ there; all numbers are in the machine's order.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import reduce
 from ipaddress import IPv4Address
+from operator import or_
 from typing import Final, Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import Host, Peer, UdpPort
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 FAN_OUT_MAX: Final = 16
 HELD_PER_FLOW_MAX: Final = 64
 FRAME_SMALL: Final = 1664
@@ -82,6 +84,22 @@ class ControlOp(IntEnum):
     WATCHDOG = 2
 
 
+class KeptFlag(IntFlag):
+    """Which ports hosts keep with a peer."""
+
+    NONE = 0
+    IKE = 1
+    L2TP = 2
+
+
+_KEPT_FLAGS: Final = {UdpPort.IKE: KeptFlag.IKE, UdpPort.L2TP: KeptFlag.L2TP}
+
+
+def kept_flags(ports: Iterable[UdpPort]) -> KeptFlag:
+    """Write ports that are kept as the bits of `kept_ports` and of the configuration."""
+    return reduce(or_, (_KEPT_FLAGS[port] for port in ports), KeptFlag.NONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One C struct: its fields in order, and the `struct` format that reads them."""
@@ -105,7 +123,7 @@ _FLOW_KEY: Final = (
     ("discriminator", "Q"),
     ("protocol", "B"),
     ("direction", "B"),
-    ("zero16", "H"),
+    ("port", "H"),
     ("zero32", "I"),
 )
 _FLOW_KEY_SIZE: Final = struct.calcsize("=" + "".join(code for _, code in _FLOW_KEY))
@@ -130,7 +148,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("since_ns", "Q"),
         ("until_ns", "Q"),
     ),
-    "sender_key": _layout(("peer", "4s"), ("protocol", "I"), ("discriminator", "Q")),
+    "sender_key": _layout(("peer", "4s"), ("protocol", "H"), ("port", "H"), ("discriminator", "Q")),
     "fragment_key": _layout(*_FRAGMENT_KEY),
     "fragment": _layout(
         ("key", _KEY_INSIDE), ("until_ns", "Q"), ("seen", "I"), ("total", "I"), ("state", "I"), ("zero32", "I")
@@ -148,6 +166,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("punts_per_host", "I"),
         ("ike_per_address", "I"),
         ("fragments_per_address", "I"),
+        ("ports_kept", "I"),
     ),
     "punt": _layout(
         ("kind", "I"),
@@ -171,7 +190,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("direction", "B"),
         ("floated", "B"),
         ("code", "B"),
-        ("zero32", "I"),
+        ("host_port", "H"),
+        ("zero16", "H"),
     ),
     "report_key": _layout(("host", "4s"), ("peer", "4s"), ("discriminator", "Q"), ("kind", "I"), ("protocol", "I")),
     "control_request": _layout(
@@ -195,19 +215,20 @@ def _hosts_packed(hosts: Sequence[Host]) -> bytes:
 def pack_key(key: FlowKey) -> bytes:
     """Write a `struct flow_key`."""
     return LAYOUTS["flow_key"].format.pack(
-        key.host.packed, key.peer.packed, key.discriminator, key.protocol, key.direction, 0, 0
+        key.host.packed, key.peer.packed, key.discriminator, key.protocol, key.direction, key.port, 0
     )
 
 
 def unpack_key(data: bytes) -> FlowKey:
     """Read a `struct flow_key`. A direction that we never write is a ValueError."""
-    host, peer, discriminator, protocol, direction, _, _ = LAYOUTS["flow_key"].format.unpack(data)
-    return FlowKey(Direction(direction), protocol, Peer(IPv4Address(peer)), discriminator, Host(IPv4Address(host)))
+    host, peer, discriminator, protocol, direction, port, _ = LAYOUTS["flow_key"].format.unpack(data)
+    owner = Host(IPv4Address(host))
+    return FlowKey(Direction(direction), protocol, Peer(IPv4Address(peer)), discriminator, owner, port)
 
 
 def pack_sender_key(key: FlowKey) -> bytes:
     """Write the `struct sender_key` under which the host of a flow to the peer is found for ICMP errors."""
-    return LAYOUTS["sender_key"].format.pack(key.peer.packed, key.protocol, key.discriminator)
+    return LAYOUTS["sender_key"].format.pack(key.peer.packed, key.protocol, key.port, key.discriminator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +299,7 @@ class ConfigRecord:
     punts_per_host: int
     ike_per_address: int
     fragments_per_address: int
+    ports_kept: KeptFlag = KeptFlag.NONE
 
     def pack(self) -> bytes:
         """Write a `struct config`."""
@@ -293,6 +315,7 @@ class ConfigRecord:
             self.punts_per_host,
             self.ike_per_address,
             self.fragments_per_address,
+            self.ports_kept,
         )
 
 

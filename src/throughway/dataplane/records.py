@@ -92,13 +92,14 @@ class ObservedRecord:
     floated: bool
     discriminator: int
     code: int
+    host_port: int
     message: bytes
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct observed` and the message behind it."""
         layout = LAYOUTS["observed"]
-        kind, host, peer, size, filled, discriminator, at_ns, protocol, direction, floated, code, _ = (
+        kind, host, peer, size, filled, discriminator, at_ns, protocol, direction, floated, code, host_port, _ = (
             layout.format.unpack_from(data)
         )
         return cls(
@@ -112,5 +113,6 @@ class ObservedRecord:
             bool(floated),
             discriminator,
             code,
+            host_port,
             bytes(data[layout.size : layout.size + filled]),
         )
