@@ -24,12 +24,27 @@ class Attach(StrEnum):
     CLSACT = "clsact"
 
 
+class PortChoice(StrEnum):
+    """Whether devices keep the port of IKE or of L2TP, or have it translated."""
+
+    AUTO = "auto"
+    KEEP = "keep"
+    TRANSLATE = "translate"
+
+
 class CannotStart(ControlError):
     """The operator asked for what cannot be, or may not do it."""
 
 
 def become_daemon(
-    inside: Sequence[str], outside: str | None, gateway: str, attach: Attach, keep: bool, ipv6_ipsec: bool
+    inside: Sequence[str],
+    outside: str | None,
+    gateway: str,
+    attach: Attach,
+    keep: bool,
+    ipv6_ipsec: bool,
+    ike_port: PortChoice,
+    l2tp_port: PortChoice,
 ) -> None:
     """Replace this process by the daemon, which so stays in the foreground and gets the signals.
 
@@ -37,19 +52,28 @@ def become_daemon(
     """
     socket_path(gateway)
     check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
-    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec)
+    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec, ike_port, l2tp_port)
     check_privileges(os.geteuid(), _effective_capabilities(), arguments)
     sys.stdout.flush()
     os.execv(sys.executable, daemon_command(arguments))  # noqa: S606 - no shell is wanted
 
 
 def daemon_arguments(
-    inside: Sequence[str], outside: str, gateway: str, attach: Attach, keep: bool, ipv6_ipsec: bool
+    inside: Sequence[str],
+    outside: str,
+    gateway: str,
+    attach: Attach,
+    keep: bool,
+    ipv6_ipsec: bool,
+    ike_port: PortChoice = PortChoice.AUTO,
+    l2tp_port: PortChoice = PortChoice.AUTO,
 ) -> list[str]:
     """Return the options of the daemon, which are those of `up`."""
     arguments = [word for interface in inside for word in ("--inside", interface)]
     arguments += ["--outside", outside, "--gateway", gateway, "--attach", attach.value]
     arguments += [] if ipv6_ipsec else ["--no-ipv6-ipsec"]
+    for option, chosen in (("--ike-port", ike_port), ("--l2tp-port", l2tp_port)):
+        arguments += [] if chosen is PortChoice.AUTO else [option, chosen.value]
     return [*arguments, "--keep"] if keep else arguments
 
 

@@ -163,7 +163,8 @@ class Status(_Record):
     """The gateway at a glance.
 
     `reasons` counts packets by the name of their reason, those that were carried before those that
-    were dropped. `adopted` counts the mappings taken over from an earlier run.
+    were dropped. `adopted` counts the mappings taken over from an earlier run. `ike_port` and `l2tp_port` say
+    whether devices keep these ports (auto, keep, translate), `ports_kept` with which peers that was learned.
     """
 
     version: str
@@ -181,6 +182,9 @@ class Status(_Record):
     adopted: int
     reasons: Mapping[str, int]
     findings: tuple[Finding, ...]
+    ike_port: str = "auto"
+    l2tp_port: str = "auto"
+    ports_kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -207,6 +211,9 @@ class Status(_Record):
             adopted=read.integer("adopted"),
             reasons=read.integers("reasons"),
             findings=tuple(Finding.from_json(one, f"{where}.findings[{at}]") for at, one in enumerate(findings)),
+            ike_port=read.text("ike_port") if read.has("ike_port") else "auto",
+            l2tp_port=read.text("l2tp_port") if read.has("l2tp_port") else "auto",
+            ports_kept=read.texts("ports_kept") if read.has("ports_kept") else (),
         )
 
 

@@ -18,9 +18,28 @@ import structlog
 from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core import discriminators
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    InstallMapping,
+    KeepPort,
+    Record,
+    Refuse,
+    Reinject,
+    RememberPort,
+    RemoveMapping,
+    TranslatePort,
+    WakeAt,
+)
 from throughway.core.errors import KernelRefused
-from throughway.core.events import CountersRead, Event, MappingsAdopted, OutsideAddressChanged, TimerExpired
+from throughway.core.events import (
+    CountersRead,
+    Event,
+    MappingsAdopted,
+    OutsideAddressChanged,
+    PortsRemembered,
+    TimerExpired,
+)
 from throughway.core.findings import Level
 from throughway.core.limits import Limits
 from throughway.core.ports import InstalledFlow
@@ -30,6 +49,7 @@ from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
 from throughway.service.gateway import AddressChange, Gateway
 from throughway.service.options import Options
+from throughway.service.remembered import RememberedPorts
 from throughway.service.telling import Teller
 
 log = structlog.get_logger()
@@ -47,7 +67,8 @@ class Daemon:
     def __init__(self, options: Options, limits: Limits | None = None) -> None:
         self._options: Final = options
         self._limits: Final = limits or Limits()
-        self._tracker: Final = Tracker(self._limits)
+        self._tracker: Final = Tracker(self._limits, options.ports)
+        self._remembered: Final = RememberedPorts(options.ports_file, self._limits.kept_ports_max)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
         self._started_at: Final = time.monotonic()
@@ -73,6 +94,7 @@ class Daemon:
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
+                self._recall()
                 self._adopt()
                 gateway.carry()
                 self._tell_started()
@@ -89,6 +111,7 @@ class Daemon:
                         tasks.create_task(control.serve(), name="control"),
                         tasks.create_task(self._gateway.follow(self._on_address), name="interfaces"),
                         tasks.create_task(self._read_counters(), name="counters"),
+                        tasks.create_task(self._gateway.flush_ports(), name="ports"),
                     ]
                     await self._stopping.wait()
                     for task in running:
@@ -174,10 +197,17 @@ class Daemon:
                 plane.reinject(key)
             case Refuse(key, reason, cause):
                 plane.refuse(key, reason)
-                protocol = discriminators.name_of(key.protocol)
+                protocol = discriminators.name_of(key.protocol, key.port)
                 self._teller.tell("tunnel.refused", protocol=protocol, peer=str(key.peer), cause=cause)
             case RemoveMapping(key):
                 plane.remove(key)
+            case KeepPort(peer, port):
+                self._gateway.keep_port(peer, port)
+            case TranslatePort(peer, port):
+                self._remembered.discard(peer, port)
+                self._gateway.translate_port(peer, port)
+            case RememberPort(peer, port):
+                self._remembered.add(peer, port)
             case WakeAt(at):
                 self._wake_timer = asyncio.get_running_loop().call_at(at, self._wake)
             case Record(name, fields):
@@ -206,6 +236,10 @@ class Daemon:
             await asyncio.sleep(0)
 
     # Restart, and the world changing
+
+    def _recall(self) -> None:
+        if entries := self._remembered.entries:
+            self._handle(PortsRemembered(entries), time.monotonic())
 
     def _adopt(self) -> None:
         adoption = self._gateway.plane.adoption
@@ -246,6 +280,7 @@ class Daemon:
             mappings=self._tracker.mapping_count,
             session_count=sessions.count(self._tracker, tracked),
             adopted=self._adopted,
+            learned=self._tracker.ports_learned(),
         )
 
     async def _answer_sessions(self, params: Params) -> SessionPage:

@@ -3,6 +3,8 @@
 import pytest
 
 from throughway.core.errors import SettingsRejected
+from throughway.core.ids import UdpPort
+from throughway.core.kept_ports import PortSetting
 from throughway.service.options import Options, parse
 
 
@@ -11,6 +13,13 @@ def test_command_line_is_read() -> None:
     assert options == Options(inside=("lan0", "lan1"), outside="wan0", gateway="office", keep=True)
     assert options.socket.name == "office.sock"
     assert not parse(["--inside", "lan0", "--outside", "wan0", "--no-ipv6-ipsec"]).ipv6_ipsec
+
+
+def test_ports_are_learned_unless_the_operator_has_settled_them() -> None:
+    usual = parse(["--inside", "lan0", "--outside", "wan0"])
+    assert set(usual.ports.values()) == {PortSetting.AUTO}
+    settled = parse(["--inside", "lan0", "--outside", "wan0", "--ike-port", "keep", "--l2tp-port", "translate"])
+    assert settled.ports == {UdpPort.IKE: PortSetting.KEEP, UdpPort.L2TP: PortSetting.TRANSLATE}
 
 
 @pytest.mark.parametrize(
