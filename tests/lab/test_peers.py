@@ -36,6 +36,7 @@ def case(name: str, carries: str, never: str = "", *, full: bool = True) -> obje
         case("ikev2-native", "50", "udp 4500"),
         case("esp-manual", "50", "udp 500"),
         case("same-account", "50", "udp 4500"),
+        case("keeps-500", "50", "udp 4500", full=False),
         case("l2tp", "udp 1701"),
         case("l2tp-ipsec", "udp 4500", "udp 1701"),
     ],

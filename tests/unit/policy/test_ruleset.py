@@ -1,14 +1,18 @@
 """The transaction that makes our table, read command by command. What it does is tested in tests/kernel/firewall."""
 
 import json
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from throughway.core.errors import SettingsRejected
+from throughway.core.ids import Peer, UdpPort
+from throughway.core.kept_ports import PortSetting
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.policy.ruleset import Ruleset, RulesetSettings, build, remove, transactions
+from throughway.policy.kept import PortRules, keep, translate
+from throughway.policy.ruleset import Ruleset, RulesetSettings, build, remove, transactions, update
 
 GOLDEN = Path(__file__).with_name("ruleset.golden")
 SETTINGS = RulesetSettings(insides=("lan1", "lan0"), outside="wan0")
@@ -34,6 +38,31 @@ def test_only_the_switch_lets_ipsec_in_unasked() -> None:
     closed = RulesetSettings(insides=("lan0",), outside="wan0", ipv6_ipsec=False)
     assert "IPv6" in lines(build(SETTINGS))
     assert "IPv6" not in lines(build(closed))
+
+
+PEER, OTHER = Peer(IPv4Address("203.0.113.9")), Peer(IPv4Address("203.0.113.10"))
+
+
+def ruleset_of(ike: PortSetting, *learned: tuple[Peer, UdpPort]) -> str:
+    ports = PortRules({UdpPort.IKE: ike, UdpPort.L2TP: PortSetting.TRANSLATE}, learned)
+    return lines(build(RulesetSettings(insides=("lan0",), outside="wan0", ports=ports)))
+
+
+def test_a_port_is_kept_with_the_peers_of_a_set_with_all_or_with_none() -> None:
+    learned = ruleset_of(PortSetting.AUTO, (PEER, UdpPort.IKE), (OTHER, UdpPort.L2TP))
+    assert "@keeps_ike" in learned
+    assert '"elem": ["203.0.113.9"]' in learned
+    assert "keeps its port, IKE" in ruleset_of(PortSetting.KEEP)
+    for text in (ruleset_of(PortSetting.KEEP), ruleset_of(PortSetting.TRANSLATE)):
+        assert "keeps_ike" not in text
+    assert "keeps its port" not in ruleset_of(PortSetting.TRANSLATE)
+
+
+def test_a_peer_is_put_into_the_set_and_taken_out_again() -> None:
+    (added,), (taken,) = update(keep(PEER, UdpPort.IKE)).commands, update(translate(PEER, UdpPort.IKE)).commands
+    assert added["add"] == taken["delete"]
+    assert added["add"]["element"]["name"] == "keeps_ike"
+    assert added["add"]["element"]["elem"] == ["203.0.113.9"]
 
 
 def test_building_begins_with_removing_so_that_it_replaces() -> None:
