@@ -292,6 +292,37 @@ def test_control_messages_of_l2tp_are_observed_and_data_is_not(keeping: Gateway)
         assert (str(seen.host), str(seen.peer), seen.host_port) == (ALICE, PEER, 1701)
 
 
+def test_each_address_has_flows_of_its_own_and_errors_about_them_are_told_apart(keeping: Gateway) -> None:
+    """Two hosts with one SPI, by two addresses: what they send, what comes, and errors both ways."""
+    second = "192.0.2.7"
+    keeping.configure(addresses=(IPv4Address(OUTSIDE), IPv4Address(second)))
+    for slot, host in enumerate((ALICE, BOB)):
+        keeping.decide(to_peer(host), host, slot=slot)
+        keeping.decide(to_inside(slot=slot), host)
+    for address, host in ((OUTSIDE, ALICE), (second, BOB)):
+        sent, came = ike(host, PEER), ike(PEER, address)
+        left, delivered = keeping.from_inside(sent).packet, keeping.from_outside(came).packet
+        assert left == readdressed(sent, src=address)
+        assert delivered == readdressed(came, dst=host)
+        refused = IP(src=STRANGER, dst=address) / ICMP(type=3, code=1) / quote(IP(left))
+        inside = keeping.from_outside(refused).packet
+        assert (IP(inside).dst, inside[28:]) == (host, bytes(sent))
+        late = IP(src=host, dst=PEER) / ICMP(type=11, code=1) / quote(IP(delivered))
+        out = keeping.from_inside(late).packet
+        assert (IP(out).src, out[28:]) == (address, bytes(came))
+        assert sum_of_icmp(inside) == sum_of_icmp(out) == 0xFFFF
+
+
+def test_a_port_is_kept_at_every_address_of_ours(keeping: Gateway) -> None:
+    keeping.configure(addresses=(IPv4Address(OUTSIDE), IPv4Address("192.0.2.7")))
+    assert keeping.from_outside(ike(PEER, "192.0.2.7")).verdict == TAKEN
+    assert keeping.from_inside(ike("192.0.2.7", PEER, sport=1024)).verdict == PASS
+    assert keeping.from_inside(ike("192.0.2.7", PEER)).verdict == PASS
+    held, copy = keeping.punted()
+    assert held.key == to_inside(slot=1)
+    assert (copy.kind, copy.key, copy.slot) == (PuntKind.COPY, to_peer(ROUTER), 1)
+
+
 def test_the_port_at_the_hosts_end_is_told(keeping: Gateway) -> None:
     keeping.run("inside_ingress", ike(ALICE, PEER, sport=4711))
     keeping.run("inside_egress", ike(PEER, ALICE, dport=4712))

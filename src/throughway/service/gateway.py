@@ -118,8 +118,8 @@ class Gateway:
         for transaction in ruleset.transactions(settings):
             self._nft.apply(transaction)
             self._is_laid = True
-        self.lay_paths(chosen)
         self.plane.keep_ports(self._kept)
+        self.lay_paths(chosen)
         if enabled := self._settings.enable():
             log.info("settings.enabled", names=",".join(enabled))
         self._places.attach()
