@@ -29,6 +29,7 @@ static __always_inline int sender_write(const struct control_request *request, c
 	struct sender_key sender = {
 		.peer = key->peer,
 		.protocol = key->protocol,
+		.port = key->port,
 		.discriminator = key->discriminator,
 		.slot = mapping->slot,
 	};

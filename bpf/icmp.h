@@ -9,7 +9,7 @@
  * From outside they quote a packet as we sent it, and its source becomes the host. From inside they quote a
  * packet as the host got it, and its destination becomes our address; so does the outer source, unless the error
  * is the router's own. Routers need quote no more than the IP header and eight bytes behind it (RFC 792), which
- * name all flows but those of GRE with a checksum and a key, and of L2TPv3 control connections.
+ * name all flows but those of GRE with a checksum and a key, of L2TPv3 control connections, and of kept ports.
  */
 #ifndef THROUGHWAY_ICMP_H
 #define THROUGHWAY_ICMP_H
@@ -20,6 +20,7 @@ struct quote {
 	struct icmp_header icmp;
 	struct iphdr ip;
 	__u64 discriminator;
+	__u16 port;
 	int verdict; /* NAMED, or why the quoted packet has no name */
 };
 
@@ -33,8 +34,10 @@ static __always_inline int is_icmp_error(__u8 type)
 	       type == ICMP_PARAMETER_PROBLEM;
 }
 
-/* Read the packet that an ICMP message quotes. Not 0 for messages that quote none, or none of our protocols. */
-static __noinline int quote_read(const struct packet *p, struct quote *quote)
+/* Read the packet that an ICMP message quotes: one that travelled in this direction. Not 0 for messages that quote
+ * none, or none of our protocols.
+ */
+static __noinline int quote_read(const struct packet *p, enum direction direction, struct quote *quote)
 {
 	__u32 at = sizeof(quote->icmp);
 
@@ -44,20 +47,49 @@ static __noinline int quote_read(const struct packet *p, struct quote *quote)
 		return -1;
 	if (payload_read(p, at, &quote->ip, sizeof(quote->ip)))
 		return -1;
-	if (quote->ip.version != 4 || quote->ip.ihl < 5 || !is_portless(quote->ip.protocol))
+	if (quote->ip.version != 4 || quote->ip.ihl < 5)
+		return -1;
+	if (quote->ip.protocol != IPPROTO_UDP && !is_portless(quote->ip.protocol))
 		return -1;
 	/* An error is short enough never to be cut (RFC 1812 section 4.3.2.3), and a later fragment has no name. */
-	quote->verdict = REASON_MALFORMED;
+	quote->verdict = quote->ip.protocol == IPPROTO_UDP ? NAME_NOT_OURS : REASON_MALFORMED;
 	if (p->more_fragments || (quote->ip.frag_off & bpf_htons(IP_FRAGMENT_OFFSET)))
 		return 0;
 	at += quote->ip.ihl * 4;
-	quote->verdict = discriminator_read(p, quote->ip.protocol, at, &quote->discriminator);
+	quote->verdict = discriminator_read(p, quote->ip.protocol,
+			direction == TO_PEER ? quote->ip.daddr : quote->ip.saddr, at, &quote->discriminator,
+			&quote->port);
 	return 0;
 }
 
-/* Replace an address of the quoted IP header, from what it is now. */
-static __always_inline long quoted_replace(const struct packet *p, __u32 field, __be32 from, __be32 to)
+/* Have the checksum of a quoted datagram follow an address of the quoted header, and the checksum of the error follow
+ * that. A quotation has the eight bytes of the UDP header (RFC 792).
+ */
+static __always_inline long quoted_checksum_follow(const struct packet *p, const struct quote *quote, __be32 from,
+		__be32 to)
 {
+	__u32 icmp = p->at + p->header_size;
+	__u32 udp = sizeof(struct icmp_header) + quote->ip.ihl * 4 + offsetof(struct udphdr, check);
+	__be16 before, after;
+
+	if (quote->ip.protocol != IPPROTO_UDP)
+		return 0;
+	if (payload_read(p, udp, &before, sizeof(before)))
+		return -1;
+	if (bpf_l4_csum_replace(p->skb, icmp + udp, from, to, BPF_F_MARK_MANGLED_0 | sizeof(to)))
+		return -1;
+	if (payload_read(p, udp, &after, sizeof(after)))
+		return -1;
+	return bpf_l3_csum_replace(p->skb, icmp + offsetof(struct icmp_header, checksum), before, after,
+			sizeof(after));
+}
+
+/* Replace an address of the quoted IP header, from what it is now. */
+static __always_inline long quoted_replace(const struct packet *p, const struct quote *quote, __u32 field, __be32 from,
+		__be32 to)
+{
+	if (quoted_checksum_follow(p, quote, from, to))
+		return -1;
 	return address_replace(p, p->header_size + sizeof(struct icmp_header), field, from, to);
 }
 
@@ -71,19 +103,21 @@ static __always_inline int icmp_error_to_inside(struct packet *p)
 	__be32 *found;
 	__be32 host;
 
-	if (quote_read(p, &quote) || quote.verdict || quote.icmp.type == ICMP_REDIRECT)
+	if (quote_read(p, TO_PEER, &quote) || quote.verdict || quote.icmp.type == ICMP_REDIRECT)
 		return PASS;
 	sender.slot = slot_of(p->config, quote.ip.saddr);
 	if (sender.slot == SLOT_NONE)
 		return PASS;
 	sender.peer = quote.ip.daddr;
 	sender.protocol = quote.ip.protocol;
+	sender.port = quote.port;
 	sender.discriminator = quote.discriminator;
 	found = bpf_map_lookup_elem(&senders, &sender);
 	if (!found)
 		return PASS;
 	host = *found;
-	if (quoted_replace(p, offsetof(struct iphdr, saddr), quote.ip.saddr, host) || destination_replace(p, host))
+	if (quoted_replace(p, &quote, offsetof(struct iphdr, saddr), quote.ip.saddr, host) ||
+	    destination_replace(p, host))
 		return drop(REASON_REWRITE_FAILED);
 	mark_set(p, p->config->mark_carried);
 	count(REASON_ICMP_ERROR_TRANSLATED);
@@ -137,7 +171,7 @@ static __always_inline int icmp_error_to_peer(struct packet *p)
 	__be32 host, owner, ours;
 	int is_own;
 
-	if (quote_read(p, &quote) || quote.verdict == NAME_NOT_OURS)
+	if (quote_read(p, TO_INSIDE, &quote) || quote.verdict == NAME_NOT_OURS)
 		return PASS;
 	if (!p->config->slot_count)
 		return drop(REASON_NO_OUTSIDE_ADDRESS);
@@ -147,6 +181,7 @@ static __always_inline int icmp_error_to_peer(struct packet *p)
 	owner = is_own ? 0 : host;
 	key.peer = quote.ip.saddr;
 	key.protocol = quote.ip.protocol;
+	key.port = quote.port;
 	key.discriminator = quote.discriminator;
 	if (!quote.verdict && p->destination == key.peer && quote.icmp.type != ICMP_REDIRECT)
 		mapping = quoted_mapping(p, &key, owner);
@@ -159,7 +194,7 @@ static __always_inline int icmp_error_to_peer(struct packet *p)
 	ours = address_of(p->config, key.host);
 	if (!ours)
 		return drop(REASON_NO_OUTSIDE_ADDRESS);
-	if (quoted_replace(p, offsetof(struct iphdr, daddr), host, ours) || source_replace(p, ours))
+	if (quoted_replace(p, &quote, offsetof(struct iphdr, daddr), host, ours) || source_replace(p, ours))
 		return drop(REASON_REWRITE_FAILED);
 	mark_set(p, 0);
 	count(REASON_ICMP_ERROR_TRANSLATED);

@@ -13,9 +13,9 @@ int inside_ingress(struct __sk_buff *skb)
 	if (!packet_open(&p, skb, 0))
 		return PASS;
 	if (p.protocol == IPPROTO_UDP)
-		ike_observe(&p, TO_PEER, p.source);
+		udp_observe(&p, TO_PEER, p.source);
 	else if (p.protocol == IPPROTO_L2TP)
-		control_observe(&p, TO_PEER, p.source);
+		l2tpv3_observe(&p, TO_PEER, p.source);
 	else if (p.protocol == IPPROTO_AH)
 		ah_observe(&p);
 	return PASS;
@@ -64,12 +64,12 @@ int inside_egress(struct __sk_buff *skb)
 
 	if (!packet_open(&p, skb, 0))
 		return PASS;
-	if (is_reinjected(&p) && is_ours(&p))
+	if (is_reinjected(&p) && is_ours(&p, p.source))
 		held_packet_leaves(&p);
 	if (p.protocol == IPPROTO_UDP)
-		ike_observe(&p, TO_INSIDE, p.destination);
+		udp_observe(&p, TO_INSIDE, p.destination);
 	else if (p.protocol == IPPROTO_L2TP)
-		control_observe(&p, TO_INSIDE, p.destination);
+		l2tpv3_observe(&p, TO_INSIDE, p.destination);
 	return PASS;
 }
 

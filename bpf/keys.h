@@ -11,7 +11,7 @@
  *   +---------------+---------------+-------------------------------+
  *   | host, or slot | peer          | discriminator                 |
  *   +---------------+---------------+-------------------------------+
- *   | proto | dir   | zero          |
+ *   | proto | dir   | port  | zero  |
  *   +---------------+---------------+
  *
  * Towards the inside the host is what is looked for. In its place is the slot of the address of ours that the
@@ -29,7 +29,13 @@
  *                       version 0 without a key: 0                RFC 2784 section 2.1
  *   L2TPv3       115    data: session ID                          RFC 3931 section 4.1.1.1
  *                       control: 1 << 32 | connection ID          RFC 3931 sections 3.2.1, 4.1.1.2
+ *   UDP, 500      17    initiator SPI, 64 bits                    RFC 7296 section 3.1, RFC 2408 section 3.1
+ *   UDP, 1701     17    L2TPv2: 3 << 32 | tunnel ID               RFC 2661 section 3.1
+ *                       L2TPv3: as above                          RFC 3931 section 4.1.2
  *   any other           0                                         there is none to be found
+ *
+ * UDP has flows only where both ends use one of these two ports, and only with peers for which the port is kept. The
+ * port is in the key then, in host order, and 0 for every protocol without ports.
  */
 #ifndef THROUGHWAY_KEYS_H
 #define THROUGHWAY_KEYS_H
@@ -37,7 +43,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 #define SLOTS_MAX 16
 #define FAN_OUT_MAX 16
 #define HELD_PER_FLOW_MAX 64
@@ -53,7 +59,7 @@ struct flow_key {
 	__u64 discriminator;
 	__u8 protocol;
 	__u8 direction;
-	__u16 zero16;
+	__u16 port;
 	__u32 zero32;
 };
 
@@ -108,11 +114,16 @@ struct pending {
 /* The owner of a flow towards a peer, for ICMP errors that quote our translated packets. */
 struct sender_key {
 	__be32 peer;
-	__u32 protocol;
+	__u16 protocol;
+	__u16 port;
 	__u64 discriminator;
 	__u32 slot; /* of our address that the packet was sent from */
 	__u32 zero32;
 };
+
+/* Which ports hosts keep with a peer, instead of having them translated: the value of `kept_ports`. */
+#define KEPT_IKE 1u
+#define KEPT_L2TP 2u
 
 /* Later fragments carry no discriminator. They belong to the flow of their first one, which is remembered
  * by what all fragments of a packet share (RFC 791 section 3.2). The flow and not the host is remembered:
@@ -174,6 +185,7 @@ struct config {
 	__u32 punts_per_host;
 	__u32 ike_per_address;  /* observed messages: IKE and all others */
 	__u32 fragments_per_address;
+	__u32 ports_kept;       /* KEPT_IKE, KEPT_L2TP: with every peer */
 };
 
 /* The record of the ring `punts`. Two sizes of reservation; `size` is how much of `frame` is filled.
@@ -204,7 +216,7 @@ struct punt {
 /* The record of the ring `observed`: something that is evidence, and that passed us or was refused. */
 enum observed_kind {
 	OBSERVED_IKE = 0,      /* the header of an IKE message */
-	OBSERVED_CONTROL = 1,  /* the head of an L2TPv3 control message, behind the session ID of 0 */
+	OBSERVED_CONTROL = 1,  /* the head of a control message of L2TP; over IP, behind the session ID of 0 */
 	OBSERVED_AH = 2,       /* a host sends AH, which the packet filter refuses */
 	OBSERVED_DISOWNED = 3, /* a host says by ICMP that it cannot take a packet of this flow */
 };
@@ -224,7 +236,8 @@ struct observed {
 	__u8 direction;
 	__u8 floated; /* IKE: UDP 4500, behind the non-ESP marker */
 	__u8 code;    /* DISOWNED: of ICMP destination unreachable */
-	__u32 slot;   /* of our address that the router sent it from; 0 of a host */
+	__u16 slot;   /* of our address that the router sent it from; 0 of a host */
+	__u16 host_port; /* of UDP: in host order, at the host's end; 0 for protocols without ports */
 	/* followed by __u8 message[] */
 };
 

@@ -61,6 +61,14 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
+/* Peers with which hosts keep a port, and which. Written by the daemon, which keeps it in step with the packet filter. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __be32);
+	__type(value, __u32);
+} kept_ports SEC(".maps");
+
 /* Peers that some host, or the router, has spoken to. Nobody else can make us ask the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

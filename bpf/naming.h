@@ -35,9 +35,49 @@ static __always_inline int is_group(__be32 address)
 	return bpf_ntohl(address) >= 0xe0000000;
 }
 
-static __always_inline int is_ours(const struct packet *p)
+/* Read a port that both ends of a datagram use and that may be kept; 0 for all other datagrams. The UDP header
+ * begins `at` bytes behind the IP header.
+ */
+static __always_inline __u16 port_read(const struct packet *p, __u32 at)
 {
-	return is_portless(p->protocol) && !is_group(p->source) && !is_group(p->destination);
+	struct udphdr udp;
+
+	if (payload_read(p, at, &udp, sizeof(udp)) || udp.source != udp.dest)
+		return 0;
+	if (udp.source == bpf_htons(PORT_IKE))
+		return PORT_IKE;
+	return udp.source == bpf_htons(PORT_L2TP) ? PORT_L2TP : 0;
+}
+
+/* Which ports are kept with this peer. */
+static __always_inline __u32 kept_of(const struct packet *p, __be32 peer)
+{
+	__u32 *kept = bpf_map_lookup_elem(&kept_ports, &peer);
+
+	return p->config->ports_kept | (kept ? *kept : 0);
+}
+
+static __always_inline int is_kept(const struct packet *p, __be32 peer, __u16 port)
+{
+	return port && (kept_of(p, peer) & (port == PORT_IKE ? KEPT_IKE : KEPT_L2TP));
+}
+
+/* Whether a datagram may be one that keeps its port. Every fragment from such a peer may be of one: what the first
+ * one says is heard later. All others are told by one comparison of their ports.
+ */
+static __noinline int may_keep_port(const struct packet *p, __be32 peer)
+{
+	if (p->fragment_offset || p->more_fragments)
+		return kept_of(p, peer) != 0;
+	return is_kept(p, peer, port_read(p, 0));
+}
+
+/* Whether a packet to or from this peer is ours by what is told of it without its first fragment. */
+static __always_inline int is_ours(const struct packet *p, __be32 peer)
+{
+	if (is_group(p->source) || is_group(p->destination))
+		return 0;
+	return p->protocol == IPPROTO_UDP ? may_keep_port(p, peer) : is_portless(p->protocol);
 }
 
 static __always_inline int gre_discriminator(const struct packet *p, __u32 at, __u64 *discriminator)
@@ -78,14 +118,59 @@ static __always_inline int l2tpv3_discriminator(const struct packet *p, __u32 at
 	return NAMED;
 }
 
+/* The initiator SPI, which is never 0 (RFC 7296 section 3.1, RFC 2408 section 2.5.3). */
+static __always_inline int ike_discriminator(const struct packet *p, __u32 at, __u64 *discriminator)
+{
+	__be64 spi;
+
+	if (payload_read(p, at, &spi, sizeof(spi)) || !spi)
+		return REASON_MALFORMED;
+	*discriminator = bpf_be64_to_cpu(spi);
+	return NAMED;
+}
+
+static __always_inline int l2tp_discriminator(const struct packet *p, __u32 at, __u64 *discriminator)
+{
+	__be16 word[4] = {};
+	__u16 flags;
+
+	if (payload_read(p, at, word, 6))
+		return REASON_MALFORMED;
+	flags = bpf_ntohs(word[0]);
+	if ((flags & L2TP_VERSION) == 2) {
+		*discriminator = DISCRIMINATOR_TUNNEL | bpf_ntohs(flags & L2TP_HAS_LENGTH ? word[2] : word[1]);
+		return NAMED;
+	}
+	if ((flags & L2TP_VERSION) != 3 || payload_read(p, at, word, sizeof(word)))
+		return REASON_MALFORMED;
+	*discriminator = (__u64)bpf_ntohs(word[2]) << 16 | bpf_ntohs(word[3]);
+	if (flags & L2TP_CONTROL)
+		*discriminator |= DISCRIMINATOR_WIDE;
+	return NAMED;
+}
+
+/* A datagram that does not keep its port is the kernel's. */
+static __always_inline int udp_discriminator(const struct packet *p, __be32 peer, __u32 at, __u64 *discriminator,
+		__u16 *port)
+{
+	*port = port_read(p, at);
+	if (!is_kept(p, peer, *port))
+		return NAME_NOT_OURS;
+	at += sizeof(struct udphdr);
+	return *port == PORT_IKE ? ike_discriminator(p, at, discriminator) : l2tp_discriminator(p, at, discriminator);
+}
+
 /* Read what names the flow from the header of this protocol, which begins `at` bytes behind the IP header of
  * the packet: at 0, or where an ICMP error quotes it.
  */
-static __always_inline int discriminator_read(const struct packet *p, __u8 protocol, __u32 at,
-		__u64 *discriminator)
+static __always_inline int discriminator_read(const struct packet *p, __u8 protocol, __be32 peer, __u32 at,
+		__u64 *discriminator, __u16 *port)
 {
 	struct esp_header esp;
 
+	*port = 0;
+	if (protocol == IPPROTO_UDP)
+		return udp_discriminator(p, peer, at, discriminator, port);
 	if (protocol == IPPROTO_ESP) {
 		if (payload_read(p, at, &esp, sizeof(esp)))
 			return REASON_MALFORMED;
@@ -163,7 +248,7 @@ static __noinline int flow_name(const struct packet *p, enum direction direction
 		return fragment_recall(p, key);
 	if (!packet_is_whole(p))
 		return REASON_MALFORMED;
-	return discriminator_read(p, p->protocol, 0, &key->discriminator);
+	return discriminator_read(p, p->protocol, key->peer, 0, &key->discriminator, &key->port);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Observing what is evidence: the first 28 bytes of every IKE message, which are never encrypted; the control
- * messages of L2TPv3, which assign its IDs in clear; and that a host sends AH. It goes to the daemon; the packet
+ * messages of L2TP, which assign its IDs in clear; and that a host sends AH. It goes to the daemon; the packet
  * itself goes on untouched, and nothing here can stop it.
  */
 #ifndef THROUGHWAY_OBSERVE_H
@@ -32,47 +32,42 @@ static __noinline int observed_describe(struct observed *record, const struct pa
 	return 0;
 }
 
-/* Find an IKE message that goes to or comes from this port of the peer: where its header is behind the IP header,
- * or 0.
- */
-static __always_inline __u32 ike_find(const struct packet *p, enum direction direction, __u16 *size,
-		__u8 *is_floated)
+/* The port at the peer's end, or at the host's. */
+static __always_inline __u16 port_of(const struct udphdr *udp, enum direction direction, int is_hosts)
 {
-	__u32 before = sizeof(struct udphdr);
-	struct udphdr udp;
-	__be32 marker;
-	__u16 port;
+	return bpf_ntohs((direction == TO_PEER) != is_hosts ? udp->dest : udp->source);
+}
 
-	if (p->fragment_offset || payload_read(p, 0, &udp, sizeof(udp)))
-		return 0;
-	port = bpf_ntohs(direction == TO_PEER ? udp.dest : udp.source);
-	if (port != PORT_IKE && port != PORT_IKE_FLOATED)
-		return 0;
-	*is_floated = port == PORT_IKE_FLOATED;
-	if (*is_floated) {
+/* Find where the header of an IKE message is behind the IP header, or 0. */
+static __always_inline __u32 ike_find(const struct packet *p, const struct udphdr *udp, int is_floated, __u16 *size)
+{
+	__u32 before = sizeof(*udp);
+	__be32 marker;
+
+	if (is_floated) {
 		if (payload_read(p, before, &marker, sizeof(marker)) || marker)
 			return 0;
 		before += NON_ESP_MARKER_SIZE;
 	}
-	if (bpf_ntohs(udp.len) < before + IKE_HEADER_SIZE)
+	if (bpf_ntohs(udp->len) < before + IKE_HEADER_SIZE)
 		return 0;
-	*size = bpf_ntohs(udp.len) - before;
+	*size = bpf_ntohs(udp->len) - before;
 	return before;
 }
 
 /* Tell the daemon of an IKE message between the host (0: the router) and the peer. A message that a host
  * sends makes its peer known.
  */
-static __always_inline void ike_observe(const struct packet *p, enum direction direction, __be32 host)
+static __always_inline void ike_observe(const struct packet *p, enum direction direction, __be32 host,
+		const struct udphdr *udp, int is_floated)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	__u8 header[IKE_HEADER_SIZE];
 	struct observed *record;
-	__u8 is_floated = 0;
 	__u16 size = 0;
 	__u32 at;
 
-	at = ike_find(p, direction, &size, &is_floated);
+	at = ike_find(p, udp, is_floated, &size);
 	if (!at || payload_read(p, at, header, sizeof(header)) || !may_observe(p, now))
 		return;
 	if (direction == TO_PEER)
@@ -86,23 +81,22 @@ static __always_inline void ike_observe(const struct packet *p, enum direction d
 	record->size = size;
 	record->filled = IKE_HEADER_SIZE;
 	record->floated = is_floated;
+	record->host_port = port_of(udp, direction, 1);
 	__builtin_memcpy(record + 1, header, sizeof(header));
 	bpf_ringbuf_submit(record, 0);
 }
 
-/* Tell the daemon of a control message of L2TPv3 (RFC 3931 section 3.2.1): what stands behind the session ID of 0,
- * of which the first fragment has enough.
+/* Tell the daemon of a control message of L2TP that begins `at` bytes behind the IP header. The first fragment has
+ * enough of it.
  */
-static __always_inline void control_observe(const struct packet *p, enum direction direction, __be32 host)
+static __always_inline void control_observe(const struct packet *p, enum direction direction, __be32 host, __u32 at,
+		__u16 host_port)
 {
-	__u32 size = p->size - p->header_size - L2TPV3_SESSION_SIZE;
+	__u32 size = p->size - p->header_size - at;
 	__u64 now = bpf_ktime_get_coarse_ns();
-	struct l2tpv3_control control;
 	struct observed *record;
 	__u32 filled;
 
-	if (p->fragment_offset || payload_read(p, 0, &control, sizeof(control)) || control.session)
-		return;
 	if (!packet_is_whole(p) || !may_observe(p, now))
 		return;
 	record = bpf_ringbuf_reserve(&observed, sizeof(*record) + CONTROL_MESSAGE_MAX, 0);
@@ -111,6 +105,7 @@ static __always_inline void control_observe(const struct packet *p, enum directi
 	observed_describe(record, p, OBSERVED_CONTROL, direction);
 	record->host = host;
 	record->slot = host ? 0 : slot_of(p->config, p->source);
+	record->host_port = host_port;
 	record->size = size;
 	filled = size < CONTROL_MESSAGE_MAX ? size : CONTROL_MESSAGE_MAX;
 	/* Never so, as the message has its header; the verifier needs it. */
@@ -120,13 +115,50 @@ static __always_inline void control_observe(const struct packet *p, enum directi
 		return;
 	}
 	record->filled = filled;
-	if (packet_read(p, p->header_size + L2TPV3_SESSION_SIZE, record + 1, filled)) {
+	if (packet_read(p, p->header_size + at, record + 1, filled)) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 		return;
 	}
 	bpf_ringbuf_submit(record, 0);
 	if (direction == TO_PEER)
 		peer_becomes_known(p, p->destination, host);
+}
+
+/* L2TPv3 over IP (RFC 3931 section 3.2.1): a control message stands behind the session ID of 0. */
+static __always_inline void l2tpv3_observe(const struct packet *p, enum direction direction, __be32 host)
+{
+	struct l2tpv3_control control;
+
+	if (p->fragment_offset || payload_read(p, 0, &control, sizeof(control)) || control.session)
+		return;
+	control_observe(p, direction, host, L2TPV3_SESSION_SIZE, 0);
+}
+
+/* L2TP over UDP: what has the bit T is a control message, in both versions. */
+static __always_inline void l2tp_observe(const struct packet *p, enum direction direction, __be32 host,
+		const struct udphdr *udp)
+{
+	__be16 flags;
+
+	if (payload_read(p, sizeof(*udp), &flags, sizeof(flags)) || !(bpf_ntohs(flags) & L2TP_CONTROL))
+		return;
+	control_observe(p, direction, host, sizeof(*udp), port_of(udp, direction, 1));
+}
+
+/* Look at what goes to, or comes from, a port of the peer that VPNs use. */
+static __noinline int udp_observe(const struct packet *p, enum direction direction, __be32 host)
+{
+	struct udphdr udp;
+	__u16 port;
+
+	if (p->fragment_offset || payload_read(p, 0, &udp, sizeof(udp)))
+		return 0;
+	port = port_of(&udp, direction, 0);
+	if (port == PORT_IKE || port == PORT_IKE_FLOATED)
+		ike_observe(p, direction, host, &udp, port == PORT_IKE_FLOATED);
+	else if (port == PORT_L2TP)
+		l2tp_observe(p, direction, host, &udp);
+	return 0;
 }
 
 /* Tell the daemon of something that one host has with one peer, unless that was said a moment ago. */

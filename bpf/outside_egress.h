@@ -89,7 +89,7 @@ static __always_inline int flow_of_router(struct packet *p)
 	if (verdict)
 		return PASS;
 	if (p->protocol == IPPROTO_L2TP)
-		control_observe(p, TO_PEER, 0);
+		l2tpv3_observe(p, TO_PEER, 0);
 	key.host = 0; /* also the router's name as a sender that pays for its questions */
 	mapping = bpf_map_lookup_elem(&mappings, &key);
 	if (mapping) {
@@ -101,6 +101,17 @@ static __always_inline int flow_of_router(struct packet *p)
 		punt_copy(p, &key);
 	}
 	return PASS;
+}
+
+/* UDP with our address: what a socket of the router sends is the router's. A host's packet has our source here too,
+ * from masquerade, but no socket.
+ */
+static __always_inline int udp_with_our_address(struct packet *p)
+{
+	if (!p->skb->sk)
+		return leave(p);
+	udp_observe(p, TO_PEER, 0);
+	return is_ours(p, p->destination) ? flow_of_router(p) : leave(p);
 }
 
 SEC("tc")
@@ -120,15 +131,12 @@ int outside_egress(struct __sk_buff *skb)
 	}
 	if (is_returned(&p))
 		mark_set(&p, 0);
-	if (is_ours(&p))
+	if (p.protocol == IPPROTO_UDP && is_from_us)
+		return udp_with_our_address(&p);
+	if (is_ours(&p, p.destination))
 		return is_from_us ? flow_of_router(&p) : flow_to_peer(&p);
 	if (p.protocol == IPPROTO_ICMP && icmp_error_to_peer(&p) == TC_ACT_SHOT)
 		return TC_ACT_SHOT;
-	/* What a socket of the router sends is the router's. A host's packet has our source here too, from
-	 * masquerade, but no socket.
-	 */
-	if (is_from_us && skb->sk && p.protocol == IPPROTO_UDP)
-		ike_observe(&p, TO_PEER, 0);
 	return leave(&p);
 }
 

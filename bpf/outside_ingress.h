@@ -177,7 +177,7 @@ int outside_ingress(struct __sk_buff *skb)
 		return PASS; /* one of our own copies, which has its address already */
 	if (!is_our_address(p.config, p.destination))
 		return PASS;
-	if (is_ours(&p))
+	if (is_ours(&p, p.source))
 		return flow_to_inside(&p);
 	if (p.protocol == IPPROTO_ICMP)
 		return icmp_error_to_inside(&p);

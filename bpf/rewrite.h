@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Rewriting: one address of the IP header and the header's checksum, and nothing else of the packet.
+/* Rewriting: one address of the IP header and the checksums that cover it, and nothing else of the packet.
  *
  * ESP does not cover the outer addresses (RFC 4303 section 3.4.4), nor does any checksum of GRE (RFC 2784
- * section 2.3) or L2TPv3, so nothing behind the IP header has to follow. An ICMP error is covered by a checksum over the packet that it quotes, but the quoted address
+ * section 2.3) or L2TPv3, so nothing behind the IP header has to follow. The checksum of UDP covers the addresses
+ * (RFC 768), and follows where there is one; of a fragmented datagram the first fragment has it. An ICMP error is covered by a checksum over the packet that it quotes, but the quoted address
  * and the quoted header's own checksum change by opposite amounts (RFC 1624), and it stays right. The
  * TTL is the stack's.
  *
- * For the same reason skb->csum of a received packet stays right, and no store asks for it to be mended.
+ * For the same reason skb->csum of a received packet stays right, and no store asks for it to be mended; for UDP's
+ * checksum the kernel mends it.
  */
 #ifndef THROUGHWAY_REWRITE_H
 #define THROUGHWAY_REWRITE_H
@@ -26,11 +28,23 @@ static __always_inline long address_replace(const struct packet *p, __u32 header
 	return bpf_skb_store_bytes(p->skb, at + field, &to, sizeof(to), 0);
 }
 
+/* Have the checksum of a datagram follow an address of its own header. It stays 0 where there is none. */
+static __always_inline long checksum_follow(const struct packet *p, __be32 from, __be32 to)
+{
+	__u32 at = p->at + p->header_size + offsetof(struct udphdr, check);
+
+	if (p->protocol != IPPROTO_UDP || p->fragment_offset || from == to)
+		return 0;
+	return bpf_l4_csum_replace(p->skb, at, from, to, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | sizeof(to));
+}
+
 static __always_inline long source_replace(struct packet *p, __be32 to)
 {
 	__be32 from = p->source;
 
 	p->source = to;
+	if (checksum_follow(p, from, to))
+		return -1;
 	return address_replace(p, 0, offsetof(struct iphdr, saddr), from, to);
 }
 
@@ -39,6 +53,8 @@ static __always_inline long destination_replace(struct packet *p, __be32 to)
 	__be32 from = p->destination;
 
 	p->destination = to;
+	if (checksum_follow(p, from, to))
+		return -1;
 	return address_replace(p, 0, offsetof(struct iphdr, daddr), from, to);
 }
 

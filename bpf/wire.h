@@ -91,6 +91,27 @@ struct l2tpv3_control {
 /* Above the 32 bits of a key or an ID: GRE has a key, or the ID is a control connection's. */
 #define DISCRIMINATOR_WIDE (1ull << 32)
 
+/* L2TP over UDP. Version 2 (RFC 2661 section 3.1); the length is there with L:
+ *
+ *   0        16         32           48
+ *   +--------+----------+------------+------------+- - -
+ *   | flags  | (length) | tunnel ID  | session ID |
+ *   +--------+----------+------------+------------+- - -
+ *
+ * Version 3 (RFC 3931 section 4.1.2), of which control messages have T:
+ *
+ *   +--------+----------+-------------------------+- - -
+ *   | flags  | length   | session ID, or with T control connection ID
+ *   +--------+----------+-------------------------+- - -
+ */
+#define PORT_L2TP 1701
+#define L2TP_CONTROL 0x8000
+#define L2TP_HAS_LENGTH 0x4000
+#define L2TP_VERSION 0x000f
+
+/* Above the 16 bits of a tunnel ID of version 2, which names a control connection and all of its sessions. */
+#define DISCRIMINATOR_TUNNEL (3ull << 32)
+
 /* RFC 792. <linux/icmp.h> has this too, and with it the C library's sockets, which BPF has not. The four
  * bytes behind the checksum differ from type to type; none of them matters here.
  */

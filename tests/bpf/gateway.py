@@ -62,7 +62,7 @@ SMALL_MAPS: Final = {
     "ike_budgets": 1024,
     "fragment_budgets": 1024,
 }
-_FILLED: Final = (*SMALL_MAPS, "fan_outs", "pending", "fragments", "reports")
+_FILLED: Final = (*SMALL_MAPS, "fan_outs", "pending", "fragments", "reports", "kept_ports")
 """What is emptied between tests."""
 
 
@@ -197,6 +197,7 @@ class Gateway:
             "punts_per_host": 1000,
             "ike_per_address": 1000,
             "fragments_per_address": 1000,
+            "ports_kept": abi.KeptFlag.NONE,
         }
         record = abi.ConfigRecord(**(usual | changes))  # type: ignore[arg-type]
         self.loaded.maps["config"].update(struct.pack("=I", 0), record.pack())

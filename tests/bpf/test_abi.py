@@ -13,6 +13,7 @@ from throughway.core.flows import Direction
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi
+from throughway.dataplane.libbpf import BpfObject
 
 from .gateway import CHECKOUT, OBJECT
 
@@ -90,8 +91,14 @@ def test_mapping_flag_is_that_of_the_header(flag: IntFlag) -> None:
     assert f"#define MAPPING_{flag.name} {flag.value}u" in (CHECKOUT / "bpf/keys.h").read_text()
 
 
-def test_limits_are_those_of_the_core() -> None:
+@pytest.mark.parametrize("flag", list(abi.KeptFlag))
+def test_kept_flag_is_that_of_the_header(flag: IntFlag) -> None:
+    assert f"#define KEPT_{flag.name} {flag.value}u" in (CHECKOUT / "bpf/keys.h").read_text()
+
+
+def test_limits_are_those_of_the_core(loaded: BpfObject) -> None:
     limits = Limits()
+    assert loaded.maps["kept_ports"].max_entries == limits.kept_ports_max
     assert limits.fan_out_max == abi.FAN_OUT_MAX
     assert limits.held_per_flow_max == abi.HELD_PER_FLOW_MAX
     assert limits.outside_addresses_max == abi.SLOTS_MAX

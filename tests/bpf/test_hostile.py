@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from throughway.core import discriminators
 from throughway.core.errors import KernelRefused
+from throughway.dataplane.abi import KeptFlag
 
 from .gateway import (
     ALICE,
@@ -78,8 +79,8 @@ _icmp = _packets(
 _udp = _packets(
     st.builds(
         lambda ports, marker, rest: struct.pack("!HHHH", *ports, 8 + len(marker + rest), 0) + marker + rest,
-        st.sampled_from([(500, 500), (4500, 4500), (4500, 500), (53, 53)]),
-        st.sampled_from([b"", bytes(4)]),
+        st.sampled_from([(500, 500), (1701, 1701), (4500, 4500), (4500, 500), (53, 53)]),
+        st.sampled_from([b"", bytes(4), b"\1\2\3\4\5\6\7\x08", b"\xc8\2\0\x0c\0\5", b"\0\3\0\0\0\0\0\5"]),
         st.binary(max_size=40),
     ),
     17,
@@ -185,6 +186,23 @@ def test_no_inside_address_leaves_with_what_is_ours(decided: Gateway, packet: by
     else:
         assert out.packet == packet
         assert out.verdict == PASS or is_ours or is_icmp
+
+
+@_some
+@given(packet=_mutated(), mark=_marks)
+def test_no_inside_address_leaves_with_a_kept_port(decided: Gateway, packet: bytes, mark: int) -> None:
+    decided.configure(ports_kept=KeptFlag.IKE | KeptFlag.L2TP)
+    out = decided.from_inside(packet, mark)
+    assert out.verdict in (PASS, DROP, REDIRECT)
+    assert (out.mark ^ mark) & ~MASK == 0
+    header = (packet[0] & 15) * 4
+    ports, fragment = packet[header : header + 4], int.from_bytes(packet[6:8]) & 0x3FFF
+    is_kept = ports in (b"\x01\xf4\x01\xf4", b"\x06\xa5\x06\xa5") and int.from_bytes(packet[2:4]) >= header + 8
+    is_group = packet[16] >= 0xE0 or packet[12] >= 0xE0
+    if _protocol(packet) == 17 and not is_group and (is_kept or fragment & 0x1FFF) and out.verdict == PASS:
+        assert out.packet[12:16] == _OURS
+    decided.punted()
+    decided.observed()
 
 
 def _is_pptp(packet: bytes) -> bool:

@@ -8,8 +8,8 @@ from throughway.lab.report import Report
 from throughway.lab.run import run_scenario
 from throughway.lab.scenarios import VPNS
 
-ONE_OF_TWO = ("gre-key", "l2tpv3", "esp-manual", "ikev2-native", "same-account", "router-vpnc")
-SLOW = ("gre-key", "esp-manual", "ikev2-native", "same-account", "router-vpnc")
+ONE_OF_TWO = ("gre-key", "l2tpv3", "esp-manual", "ikev2-native", "same-account", "router-vpnc", "keeps-500")
+SLOW = ("gre-key", "esp-manual", "ikev2-native", "same-account", "router-vpnc", "keeps-500")
 
 
 @pytest.mark.parametrize(

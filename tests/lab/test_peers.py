@@ -40,6 +40,7 @@ def case(name: str, detected: str, carries: str, never: str = "", *, full: bool 
         case("ikev2-native", "ike esp", "50", "udp 4500"),
         case("esp-manual", "esp", "50", "udp 500"),
         case("same-account", "ike esp", "50", "udp 4500"),
+        case("keeps-500", "ike esp", "50", "udp 4500", full=False),
         case("l2tp", "l2tpv2", "udp 1701"),
         case("l2tp-ipsec", "ike ike-natt", "udp 4500", "udp 1701"),
     ],

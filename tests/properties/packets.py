@@ -38,11 +38,12 @@ def ike(
     from_initiator: bool,
     is_response: bool,
     floated: bool = False,
+    responder_spi: int = 1,
 ) -> bytes:
     """Build an IKE message that is only a header, on port 4500 behind the marker where it floated."""
     version, exchange_type = exchange
     flags = (FLAG_INITIATOR if from_initiator else 0) | (FLAG_RESPONSE if is_response else 0) if version == 2 else 0
-    message = _IKE.pack(initiator_spi, 1, 0, version << 4, exchange_type, flags, message_id, _IKE.size)
+    message = _IKE.pack(initiator_spi, responder_spi, 0, version << 4, exchange_type, flags, message_id, _IKE.size)
     port = udp.NAT_T_PORT if floated else udp.IKE_PORT
     payload = (udp.NON_ESP_MARKER if floated else b"") + message
     return _ipv4(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from tests.properties import test_clear_text, test_law_4, test_law_7, test_laws, world
+from tests.properties import test_clear_text, test_kept_ike, test_law_4, test_law_7, test_laws, world
 from tests.properties.world import HOSTS
 from throughway.core.commands import Command, FanOut, InstallMapping, Refuse, Reinject, RemoveMapping
 from throughway.core.events import (
@@ -20,6 +20,7 @@ from throughway.core.events import (
     IkeMessageSeen,
     MappingsAdopted,
     PortlessFromInside,
+    PortlessUnclaimed,
     TimerExpired,
 )
 from throughway.core.flows import FlowKey
@@ -136,6 +137,16 @@ class Impatient(Tracker):
         return commands
 
 
+class Guesses(Tracker):
+    """Gives IKE that no host has begun to some host."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        commands = super().handle(event, now)
+        if isinstance(event, PortlessUnclaimed) and isinstance(commands[-1], Refuse):
+            return [InstallMapping(commands[-1].key, HOSTS[0]), Reinject(commands[-1].key)]
+        return commands
+
+
 class Stateless(Tracker):
     """Knows nothing of clear text after a restart."""
 
@@ -166,6 +177,11 @@ CONTROLS: list[tuple[Law, tuple[SearchStrategy[Any], ...], type[Tracker]]] = [
         test_clear_text.test_law_8_after_a_restart_clear_text_stays_with_its_owner,
         test_clear_text.LAW_8,
         Stateless,
+    ),
+    (
+        test_kept_ike.test_law_3_ike_comes_to_nobody_who_has_no_ike_sa_with_its_peer,
+        (test_kept_ike.HISTORIES,),
+        Guesses,
     ),
 ]
 

@@ -7,12 +7,24 @@ world knows the truth and lets the laws look on; it decides nothing by what the 
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from tests.properties import packets
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    InstallMapping,
+    KeepPort,
+    Record,
+    Refuse,
+    Reinject,
+    RememberPort,
+    RemoveMapping,
+    TranslatePort,
+    WakeAt,
+)
 from throughway.core.events import (
     AdoptedFlow,
     CountersRead,
@@ -26,7 +38,8 @@ from throughway.core.events import (
     TimerExpired,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi, UdpPort
+from throughway.core.kept_ports import PortSetting
 from throughway.core.limits import Limits
 from throughway.core.ports import Report
 from throughway.core.tracker import Tracker
@@ -64,11 +77,13 @@ class Sa:
 class World:
     """Everything that happens, one step after another. `now` is monotonic seconds."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, ports: Mapping[UdpPort, PortSetting] | None = None) -> None:
         self.limits = limits or Limits()
+        self.ports = ports or {}
         self.now = 10_000.0
-        self.tracker = Tracker(self.limits)
-        self.plane = FakeDataPlane(self.limits, lambda: self.now, [OUTSIDE])
+        self.tracker = Tracker(self.limits, self.ports)
+        kept = [port for port, setting in self.ports.items() if setting is PortSetting.KEEP]
+        self.plane = FakeDataPlane(self.limits, lambda: self.now, [OUTSIDE], kept)
         self.sas: list[Sa] = []
         self.talkative: set[Host] = set()
         """Hosts that answer what is not their own with ICMP; the others stay silent (RFC 4303 section 3.4.2)."""
@@ -84,6 +99,8 @@ class World:
         self.on_delivery: list[Callable[[Host, Peer, Spi], None]] = []
         self.on_clear_text: list[Callable[[Host, bytes], None]] = []
         """Told what is delivered of protocols that may carry clear text: all but ESP and IKE."""
+        self.on_ike: list[Callable[[Host, bytes], None]] = []
+        """Told what IKE is delivered, where its port is kept."""
         self.on_sent: list[Callable[[bytes], None]] = []
         """Told what leaves to the outside; may let more happen."""
         self.times_told = 1
@@ -206,7 +223,7 @@ class World:
     def restart(self) -> None:
         """Kill the daemon and start it again over the tables that it left."""
         self.plane.forget_held()
-        self.tracker = Tracker(self.limits)
+        self.tracker = Tracker(self.limits, self.ports)
         self._wakes.clear()
         self._told_ike.clear()
         self.tell(MappingsAdopted(tuple(AdoptedFlow(f.count.key, f.hosts, f.count) for f in self.plane.flows())))
@@ -262,7 +279,7 @@ class World:
                     self.plane.refuse(key, reason)
                 case WakeAt(at):
                     self._wakes.append(at)
-                case Record():
+                case Record() | KeepPort() | TranslatePort() | RememberPort():
                     pass
         self._deliver()
 
@@ -272,6 +289,9 @@ class World:
             packet = ipv4.parse(delivery.packet)
             if packet is not None and packet.protocol not in (IpProtocol.ESP, IpProtocol.UDP):
                 for watcher in self.on_clear_text:
+                    watcher(delivery.host, delivery.packet)
+            if packet is not None and packet.protocol == IpProtocol.UDP:
+                for watcher in self.on_ike:
                     watcher(delivery.host, delivery.packet)
             if packet is None or packet.protocol != IpProtocol.ESP:
                 continue

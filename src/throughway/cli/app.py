@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from throughway import __version__
-from throughway.cli.start import Attach, become_daemon
+from throughway.cli.start import Attach, PortChoice, become_daemon
 from throughway.control.client import ControlClient, choose_gateway
 from throughway.control.errors import ControlError, DaemonAbsent
 from throughway.control.paths import GATEWAY_DEFAULT, gateways_here
@@ -90,6 +90,12 @@ def up(
     ipv6_ipsec: Annotated[
         bool, typer.Option(help="Let IPsec over IPv6 in to the devices unasked, as RFC 6092 recommends.")
     ] = True,
+    ike_port: Annotated[
+        PortChoice, typer.Option(help="Keep the devices' port of IKE (500); auto keeps it with peers that need it.")
+    ] = PortChoice.AUTO,
+    l2tp_port: Annotated[
+        PortChoice, typer.Option(help="Keep the devices' port of L2TP (1701); auto as above.")
+    ] = PortChoice.AUTO,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work when it is stopped.")] = False,
 ) -> None:
     """Carry VPNs between interfaces until stopped.
@@ -97,7 +103,9 @@ def up(
     Ctrl-C, SIGTERM and `throughway down` stop it, and leave no rule, program or mapping behind.
     """
     with _explained():
-        become_daemon(inside or [], outside, gateway, attach, keep, ipv6_ipsec, outside_address or [])
+        become_daemon(
+            inside or [], outside, gateway, attach, keep, ipv6_ipsec, ike_port, l2tp_port, outside_address or []
+        )
 
 
 @app.command()

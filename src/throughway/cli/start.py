@@ -25,6 +25,14 @@ class Attach(StrEnum):
     CLSACT = "clsact"
 
 
+class PortChoice(StrEnum):
+    """Whether devices keep the port of IKE or of L2TP, or have it translated."""
+
+    AUTO = "auto"
+    KEEP = "keep"
+    TRANSLATE = "translate"
+
+
 class CannotStart(ControlError):
     """The operator asked for what cannot be, or may not do it."""
 
@@ -36,6 +44,8 @@ def become_daemon(
     attach: Attach,
     keep: bool,
     ipv6_ipsec: bool,
+    ike_port: PortChoice,
+    l2tp_port: PortChoice,
     outside_addresses: Sequence[str] = (),
 ) -> None:
     """Replace this process by the daemon, which so stays in the foreground and gets the signals.
@@ -45,7 +55,9 @@ def become_daemon(
     socket_path(gateway)
     check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
     check_addresses(outside_addresses)
-    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec, outside_addresses)
+    arguments = daemon_arguments(
+        inside, str(outside), gateway, attach, keep, ipv6_ipsec, ike_port, l2tp_port, outside_addresses
+    )
     check_privileges(os.geteuid(), _effective_capabilities(), arguments)
     sys.stdout.flush()
     os.execv(sys.executable, daemon_command(arguments))  # noqa: S606 - no shell is wanted
@@ -58,6 +70,8 @@ def daemon_arguments(
     attach: Attach,
     keep: bool,
     ipv6_ipsec: bool,
+    ike_port: PortChoice = PortChoice.AUTO,
+    l2tp_port: PortChoice = PortChoice.AUTO,
     outside_addresses: Sequence[str] = (),
 ) -> list[str]:
     """Return the options of the daemon, which are those of `up`."""
@@ -65,6 +79,8 @@ def daemon_arguments(
     arguments += ["--outside", outside, "--gateway", gateway, "--attach", attach.value]
     arguments += [word for address in outside_addresses for word in ("--outside-address", address)]
     arguments += [] if ipv6_ipsec else ["--no-ipv6-ipsec"]
+    for option, chosen in (("--ike-port", ike_port), ("--l2tp-port", l2tp_port)):
+        arguments += [] if chosen is PortChoice.AUTO else [option, chosen.value]
     return [*arguments, "--keep"] if keep else arguments
 
 

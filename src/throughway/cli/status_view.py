@@ -10,6 +10,7 @@ from throughway import __version__
 from throughway.cli.human import duration, plural, printable, size
 from throughway.control.schema import Finding, Level, Status
 
+_PORT_WORDS: Final = {"auto": "translated where peers answer to that", "keep": "kept", "translate": "translated"}
 _LEVELS: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
@@ -49,10 +50,17 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("Outside", f"{status.outside}, {address}"),
         ("Sessions", str(status.sessions)),
         ("Mappings", _mappings(status)),
+        ("Ports", _ports(status)),
         ("Attached by", status.attached_by),
         ("Memory", size(status.memory_bytes)),
         ("Daemon", f"process {status.pid}, release {release}"),
     ]
+
+
+def _ports(status: Status) -> str:
+    words = f"IKE's {_PORT_WORDS.get(status.ike_port, status.ike_port)}"
+    words += f", L2TP's {_PORT_WORDS.get(status.l2tp_port, status.l2tp_port)}"
+    return f"{words}; kept with {', '.join(status.ports_kept)}" if status.ports_kept else words
 
 
 def _mappings(status: Status) -> str:

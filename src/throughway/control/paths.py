@@ -16,6 +16,11 @@ RUNTIME_DIRECTORY: Final = Path("/run/throughway")
 RUNTIME_DIRECTORY_VARIABLE: Final = "THROUGHWAY_RUNTIME_DIRECTORY"
 """Names another folder for the sockets, for a system whose /run cannot be written."""
 
+STATE_DIRECTORY: Final = Path("/var/lib/throughway")
+"""What a gateway has learned and a reboot must not lose (Filesystem Hierarchy Standard 3.0, section 5.8)."""
+
+STATE_DIRECTORY_VARIABLE: Final = "THROUGHWAY_STATE_DIRECTORY"
+
 SOCKET_SUFFIX: Final = ".sock"
 
 _GATEWAY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -28,6 +33,11 @@ class GatewayNameRejected(ControlError):
 def runtime_directory() -> Path:
     """Return the folder of the sockets, whether it exists or not."""
     return Path(os.environ.get(RUNTIME_DIRECTORY_VARIABLE) or RUNTIME_DIRECTORY)
+
+
+def state_directory() -> Path:
+    """Return the folder of what gateways remember, whether it exists or not."""
+    return Path(os.environ.get(STATE_DIRECTORY_VARIABLE) or STATE_DIRECTORY)
 
 
 def socket_path(gateway: str) -> Path:

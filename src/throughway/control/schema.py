@@ -167,7 +167,8 @@ class Status(_Record):
 
     `reasons` counts packets by the name of their reason, those that were carried before those that
     were dropped. `outside_address` is the primary one of `outside_addresses`. `adopted` counts the mappings
-    taken over from an earlier run.
+    taken over from an earlier run. `ike_port` and `l2tp_port` say whether devices keep these ports (auto, keep,
+    translate), `ports_kept` with which peers that was learned.
     """
 
     version: str
@@ -186,6 +187,9 @@ class Status(_Record):
     reasons: Mapping[str, int]
     findings: tuple[Finding, ...]
     outside_addresses: tuple[str, ...] = ()
+    ike_port: str = "auto"
+    l2tp_port: str = "auto"
+    ports_kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -213,6 +217,9 @@ class Status(_Record):
             reasons=read.integers("reasons"),
             findings=tuple(Finding.from_json(one, f"{where}.findings[{at}]") for at, one in enumerate(findings)),
             outside_addresses=read.texts("outside_addresses") if read.has("outside_addresses") else (),
+            ike_port=read.text("ike_port") if read.has("ike_port") else "auto",
+            l2tp_port=read.text("l2tp_port") if read.has("l2tp_port") else "auto",
+            ports_kept=read.texts("ports_kept") if read.has("ports_kept") else (),
         )
 
 

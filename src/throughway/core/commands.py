@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Path
+from throughway.core.ids import Host, Path, Peer, UdpPort
 from throughway.core.reasons import Reason
 
 
@@ -64,6 +64,33 @@ class ForgetPath:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepPort:
+    """Have hosts keep a UDP port with the peer: what they send from it to it has flows, and is not translated.
+
+    What the kernel tracks of it is to be forgotten, so that it goes on this way at once.
+    """
+
+    peer: Peer
+    port: UdpPort
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatePort:
+    """Have the kernel translate this port of hosts again, for all that they begin; the opposite of KeepPort."""
+
+    peer: Peer
+    port: UdpPort
+
+
+@dataclass(frozen=True, slots=True)
+class RememberPort:
+    """Note for later runs that this port has to be kept with the peer. TranslatePort ends that too."""
+
+    peer: Peer
+    port: UdpPort
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Tell the tracker TimerExpired at this monotonic time."""
 
@@ -78,4 +105,16 @@ class Record:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-Command: TypeAlias = InstallMapping | FanOut | RemoveMapping | Reinject | Refuse | ForgetPath | WakeAt | Record
+Command: TypeAlias = (
+    InstallMapping
+    | FanOut
+    | RemoveMapping
+    | Reinject
+    | Refuse
+    | ForgetPath
+    | KeepPort
+    | TranslatePort
+    | RememberPort
+    | WakeAt
+    | Record
+)

@@ -5,7 +5,7 @@ from enum import Enum
 from ipaddress import IPv4Address
 
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Path, Peer, Spi
+from throughway.core.ids import Host, Path, Peer, Spi, UdpPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ class IkeMessageSeen:
 
     `exchange_id` tells apart the exchanges of one IKE SA: the message ID of the header, with the
     originator's flag in IKEv2 since both ends count for themselves. `floated` is true on UDP 4500
-    behind the non-ESP marker (RFC 3948 section 2.2): such an SA sends no native ESP.
+    behind the non-ESP marker (RFC 3948 section 2.2): such an SA sends no native ESP. `host_port` is the
+    UDP port at the host's end. `is_first` is true where the responder's SPI is still 0, so that the
+    sender knows of no answer (RFC 7296 section 3.1).
     """
 
     host: Host
@@ -64,6 +66,8 @@ class IkeMessageSeen:
     from_host: bool
     floated: bool
     slot: int = 0
+    host_port: int = UdpPort.IKE
+    is_first: bool = False
 
 
 class RefusalKind(Enum):
@@ -89,7 +93,8 @@ class HostDisowned:
 class PortlessFromInside:
     """A host sent the first packet of a flow that the data plane does not know, of any protocol but ESP.
 
-    `host` is ROUTER for the router's own. `core.discriminators` says what `discriminator` is.
+    `host` is ROUTER for the router's own. `core.discriminators` says what `discriminator` is; `port` is there for
+    UDP alone, where it is kept.
     """
 
     host: Host
@@ -97,6 +102,7 @@ class PortlessFromInside:
     protocol: int
     discriminator: int
     slot: int = 0
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +112,18 @@ class PortlessUnclaimed:
     path: Path
     protocol: int
     discriminator: int
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class L2tpControl:
-    """What an L2TPv3 control message says of IDs (RFC 3931 sections 3.2.1, 5.4); None where it says nothing.
+    """What an L2TP control message says of IDs (RFC 3931 sections 3.2.1, 5.4); None where it says nothing.
 
     `control_connection_id` is that of the header, which its receiver has assigned, and 0 before it has.
     Assigned and local IDs are those that the sender wants to be sent to; `remote_session_id` is one
     that the receiver assigned. `message_type` is None in a message without one, or with a hidden one.
+    Of L2TPv2 the connection IDs are tunnel IDs (RFC 2661 sections 3.1, 4.4.3), `version` is 2, and its sessions
+    have no discriminator.
     """
 
     control_connection_id: int
@@ -122,17 +131,23 @@ class L2tpControl:
     assigned_connection_id: int | None = None
     local_session_id: int | None = None
     remote_session_id: int | None = None
+    version: int = 3
 
 
 @dataclass(frozen=True, slots=True)
 class L2tpControlSeen:
-    """A control message of L2TPv3 over IP passed between a host and a peer."""
+    """A control message of L2TP passed between a host and a peer.
+
+    `port` is 0 over IP. Over UDP it is that of the peer, 1701, and `host_port` that at the host's end.
+    """
 
     host: Host
     peer: Peer
     from_host: bool
     message: L2tpControl
     slot: int = 0
+    port: int = 0
+    host_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +212,13 @@ class MappingsAdopted:
 
 
 @dataclass(frozen=True, slots=True)
+class PortsRemembered:
+    """An earlier run learned that hosts have to keep these ports with these peers."""
+
+    ports: tuple[tuple[Peer, UdpPort], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OutsideAddressesChanged:
     """The outside interface has other addresses than before.
 
@@ -234,6 +256,7 @@ Event = (
     | RouterSaDeleted
     | CountersRead
     | MappingsAdopted
+    | PortsRemembered
     | OutsideAddressesChanged
     | PathChosen
     | TimerExpired

@@ -35,6 +35,15 @@ SPI_RESERVED_MAX: Final = 255
 """SPIs 0 to 255 are reserved and never name a security association (RFC 4303 section 2.1)."""
 
 
+class UdpPort(IntEnum):
+    """UDP ports that may be kept: both ends of a flow use them."""
+
+    IKE = 500
+    """RFC 7296 section 2, RFC 2408 section 2.5.1."""
+    L2TP = 1701
+    """RFC 2661 section 8.1, RFC 3931 section 4.1.2."""
+
+
 class IpProtocol(IntEnum):
     """IP protocol numbers that the data plane knows (IANA)."""
 

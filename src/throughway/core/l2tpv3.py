@@ -1,4 +1,4 @@
-"""The part of the tracker for L2TPv3 over IP (RFC 3931).
+"""The part of the tracker for L2TPv3 over IP (RFC 3931), and for L2TP on UDP 1701 where that port is kept.
 
 Its session IDs and control connection IDs are chosen by whoever wants to be sent to, as SPIs are, but control
 messages assign them in clear: what a host assigns is its own, exactly and before anything comes. A
@@ -14,6 +14,9 @@ hosts whose new sessions the peer has not answered, one has its *turn*, and only
        +--no turn within l2tpv3_turn_s--> refused, and asked about again
 
 The router's own packets cannot be held, so the router takes the turn at once.
+
+Over UDP it is the same (RFC 3931 section 4.1.2). L2TPv2 (RFC 2661) has tunnel IDs, which name control connections and
+all that is in them, and which are assigned in the same way; what is said here of control connections holds for them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,21 +25,12 @@ from typing import Final
 from throughway.core import discriminators
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
-from throughway.core.events import (
-    AdoptedFlow,
-    FlowCount,
-    L2tpControl,
-    L2tpControlSeen,
-    PortlessFromInside,
-    PortlessUnclaimed,
-)
+from throughway.core.events import AdoptedFlow, FlowCount, L2tpControlSeen, PortlessFromInside, PortlessUnclaimed
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer
-from throughway.core.l2tpv3_state import Incoming, L2tpHost, L2tpPeer, Origin, Outgoing
+from throughway.core.ids import ROUTER, Host, Path, Peer
+from throughway.core.l2tpv3_state import OVER_IP, Family, Incoming, L2tpHost, L2tpPeer, Origin, Outgoing, assigned_by
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusals, Tunnels
-
-_HOLDER: Final = "l2tpv3"
 
 _ENDING: Final = frozenset({4, 14})
 """Stop-Control-Connection-Notification and Call-Disconnect-Notify name IDs that are used no longer (RFC 3931
@@ -46,7 +40,8 @@ section 3.1)."""
 class L2tpPart:
     """Gives sessions and control connections to the hosts that assigned them, or that were answered."""
 
-    def __init__(self, bounds: Bounds, refusals: Refusals) -> None:
+    def __init__(self, bounds: Bounds, refusals: Refusals, family: Family = OVER_IP) -> None:
+        self._family: Final = family
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
         self._refusals: Final = refusals
@@ -61,8 +56,12 @@ class L2tpPart:
         state = self._peers.get(path)
         return state.owners.get(discriminator) if state else None
 
+    def hosts(self, peer: Peer) -> list[tuple[Host, Path]]:
+        """Return the hosts that have L2TP with a peer, and by which path."""
+        return [(host, path) for path, state in self._peers.items() if path.peer == peer for host in state.hosts]
+
     def tunnels(self) -> Iterator[Tunnels]:
-        """All hosts and peers between which there is L2TPv3 over IP."""
+        """All hosts and peers between which there is L2TP."""
         for state in self._peers.values():
             for host in state.hosts.values():
                 begun = [flow.first_at for flow in host.outgoing.values()]
@@ -73,7 +72,8 @@ class L2tpPart:
                         host=host.host,
                         peer=state.path.peer,
                         slot=state.path.slot,
-                        protocol=IpProtocol.L2TPV3,
+                        protocol=self._family.protocol,
+                        port=self._family.port,
                         to_peer=tuple(host.outgoing) + tuple(host.waiting),
                         to_inside=tuple(host.incoming),
                         contested=(),
@@ -119,7 +119,7 @@ class L2tpPart:
             if not known.has_ended or now - known.last_packet_at <= self._limits.l2tpv3_turn_s:
                 return self._refuse_assigned(state, host, discriminator, known.host, now)
             commands += self._drop_incoming(state, discriminator)
-        self._refusals.forget(host.host, state.path.peer, IpProtocol.L2TPV3, discriminator)
+        self._refusals.forget(host.host, state.path.peer, self._family.protocol, discriminator, self._family.port)
         return commands + self._take(state, host, discriminator, Origin.ASSIGNED, now)
 
     def _refuse_assigned(
@@ -128,19 +128,22 @@ class L2tpPart:
         is_new = self._refusals.note(
             host.host,
             state.path.peer,
-            IpProtocol.L2TPV3,
+            self._family.protocol,
             discriminator,
             Reason.DISCRIMINATOR_TAKEN,
             now,
             owner=owner,
+            port=self._family.port,
         )
-        return [_record("flow.taken", host.host, state.path.peer, discriminator, owner=str(owner))] if is_new else []
+        if not is_new:
+            return []
+        return [self._record("flow.taken", host.host, state.path.peer, discriminator, owner=str(owner))]
 
     # What comes from inside
 
     def on_from_inside(self, event: PortlessFromInside, now: float) -> list[Command]:
         """Let a host's flow out: at once where it is known what comes back, else in its turn."""
-        key = _to_peer(event.host, event.peer, event.discriminator)
+        key = self._to_peer(event.host, event.peer, event.discriminator)
         path = self._bounds.path(event.host, event.peer, event.slot)
         host = self._meet(event.host, path, now)
         if host is None:
@@ -184,7 +187,7 @@ class L2tpPart:
 
     def _open(self, state: L2tpPeer, host: L2tpHost, discriminator: int, now: float) -> list[Command]:
         """Let the packets of a flow out."""
-        key = _to_peer(host.host, state.path.peer, discriminator)
+        key = self._to_peer(host.host, state.path.peer, discriminator)
         commands: list[Command] = []
         if len(host.outgoing) >= self._limits.spis_per_host_and_peer_max:
             oldest = min(host.outgoing, key=lambda name: host.outgoing[name].last_packet_at)
@@ -203,7 +206,7 @@ class L2tpPart:
 
     def on_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:
         """Give what nobody assigned to the one host that waits for an answer, or to the only one there is."""
-        key = _to_inside(event.path, event.discriminator)
+        key = self._to_inside(event.path, event.discriminator)
         state = self._peers.get(event.path)
         if state is None:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
@@ -215,7 +218,7 @@ class L2tpPart:
             [one for one in state.hosts.values() if one.unanswered(is_control=is_control)],
             Origin.ANSWER,
         )
-        if event.discriminator == discriminators.L2TPV3_UNASSIGNED or not candidates:
+        if event.discriminator in discriminators.L2TP_UNASSIGNED or not candidates:
             candidates, origin = list(state.hosts.values()), Origin.ALONE
         if len(candidates) > 1:
             closed = [command for host in candidates for command in self._close(state, host)]
@@ -239,13 +242,19 @@ class L2tpPart:
         own[discriminator] = Incoming(host.host, origin, now, now)
         state.owners[discriminator] = host.host
         self._bounds.mappings += 1
-        commands.append(InstallMapping(_to_inside(state.path, discriminator), host.host))
-        return [*commands, _record("flow.installed", host.host, state.path.peer, discriminator, basis=origin.value)]
+        commands.append(InstallMapping(self._to_inside(state.path, discriminator), host.host))
+        commands.append(self._record("flow.installed", host.host, state.path.peer, discriminator, basis=origin.value))
+        return commands
+
+    def give(self, path: Path, discriminator: int, host: Host, now: float) -> list[Command]:
+        """Give a host what it has assigned to itself before its flows came here; empty where there is no room."""
+        known = self._meet(host, path, now)
+        return self._take(self._peers[path], known, discriminator, Origin.ASSIGNED, now) if known else []
 
     # Knowing and forgetting
 
     def _meet(self, host: Host, path: Path, now: float) -> L2tpHost | None:
-        if not self._bounds.meet(host, path, _HOLDER, now):
+        if not self._bounds.meet(host, path, self._family.holder, now):
             return None
         state = self._peers.get(path)
         if state is None:
@@ -258,12 +267,12 @@ class L2tpPart:
 
     def _drop_outgoing(self, state: L2tpPeer, host: L2tpHost, discriminator: int) -> RemoveMapping:
         del host.outgoing[discriminator]
-        return RemoveMapping(_to_peer(host.host, state.path.peer, discriminator))
+        return RemoveMapping(self._to_peer(host.host, state.path.peer, discriminator))
 
     def _drop_incoming(self, state: L2tpPeer, discriminator: int) -> list[Command]:
         owner = state.owners.pop(discriminator)
         del state.hosts[owner].incoming[discriminator]
-        return [RemoveMapping(_to_inside(state.path, discriminator))]
+        return [RemoveMapping(self._to_inside(state.path, discriminator))]
 
     def forget(self, host: Host, path: Path, now: float) -> list[Command]:
         """Forget all that a host has with a peer."""
@@ -274,9 +283,10 @@ class L2tpPart:
         commands: list[Command] = [self._drop_outgoing(state, known, name) for name in list(known.outgoing)]
         for name in list(known.incoming):
             commands += self._drop_incoming(state, name)
-        commands += [Refuse(_to_peer(host, path.peer, name), Reason.REFUSED, "peers.limit") for name in known.waiting]
+        waiting = [self._to_peer(host, path.peer, name) for name in known.waiting]
+        commands += [Refuse(key, Reason.REFUSED, "peers.limit") for key in waiting]
         del state.hosts[host]
-        self._bounds.release(host, path, _HOLDER)
+        self._bounds.release(host, path, self._family.holder)
         commands += self._next_turn(state, now)
         if not state.hosts:
             del self._peers[path]
@@ -310,7 +320,8 @@ class L2tpPart:
             for host in state.hosts.values():
                 for name in [name for name, at in host.waiting.items() if now >= at + self._limits.l2tpv3_turn_s]:
                     del host.waiting[name]
-                    commands.append(Refuse(_to_peer(host.host, path.peer, name), Reason.REFUSED, "answer.awaited"))
+                    key = self._to_peer(host.host, path.peer, name)
+                    commands.append(Refuse(key, Reason.REFUSED, "answer.awaited"))
             commands += self._next_turn(state, now)
         return commands
 
@@ -358,32 +369,25 @@ class L2tpPart:
             return []
         self._bounds.mappings += 1
         if key.direction is Direction.TO_PEER:
-            is_explained = key.discriminator == discriminators.L2TPV3_UNASSIGNED
+            is_explained = key.discriminator in discriminators.L2TP_UNASSIGNED
             host.outgoing[key.discriminator] = Outgoing(now, last_packet_at, is_explained)
         else:
             host.incoming[key.discriminator] = Incoming(owner, Origin.ADOPTED, now, last_packet_at)
             self._peers[path].owners[key.discriminator] = owner
         return []
 
+    # Names
 
-def assigned_by(message: L2tpControl) -> list[int]:
-    """Name what the sender of a control message wants to be sent to."""
-    named = []
-    if message.assigned_connection_id:
-        named.append(discriminators.of_l2tpv3_control(message.assigned_connection_id))
-    if message.local_session_id:
-        named.append(discriminators.of_l2tpv3_session(message.local_session_id))
-    return named
+    def _to_peer(self, host: Host, peer: Peer, discriminator: int) -> FlowKey:
+        return FlowKey.to_peer(self._family.protocol, host, peer, discriminator, self._family.port)
 
+    def _to_inside(self, path: Path, discriminator: int) -> FlowKey:
+        return FlowKey.to_inside(self._family.protocol, path, discriminator, self._family.port)
 
-def _to_peer(host: Host, peer: Peer, discriminator: int) -> FlowKey:
-    return FlowKey.to_peer(IpProtocol.L2TPV3, host, peer, discriminator)
-
-
-def _to_inside(path: Path, discriminator: int) -> FlowKey:
-    return FlowKey.to_inside(IpProtocol.L2TPV3, path, discriminator)
-
-
-def _record(name: str, host: Host, peer: Peer, discriminator: int, **fields: object) -> Record:
-    words = discriminators.words_of(IpProtocol.L2TPV3, discriminator)
-    return Record(name, {"protocol": "l2tpv3", "peer": str(peer), "host": str(host), "discriminator": words, **fields})
+    def _record(self, name: str, host: Host, peer: Peer, discriminator: int, **fields: object) -> Record:
+        protocol, port = self._family.protocol, self._family.port
+        words = discriminators.words_of(protocol, discriminator, port)
+        called = discriminators.name_of(protocol, port)
+        return Record(
+            name, {"protocol": called, "peer": str(peer), "host": str(host), "discriminator": words, **fields}
+        )

@@ -1,11 +1,42 @@
-"""What the tracker knows of the L2TPv3 over IP of one peer."""
+"""What the tracker knows of the L2TP of one peer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from throughway.core import discriminators
-from throughway.core.ids import Host, Path
+from throughway.core.events import L2tpControl
+from throughway.core.ids import Host, IpProtocol, Path, UdpPort
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What L2TP is carried in: the IP protocol, and the port of UDP."""
+
+    protocol: int
+    port: int
+    holder: str
+
+
+OVER_IP: Final = Family(IpProtocol.L2TPV3, 0, "l2tpv3")
+OVER_UDP: Final = Family(IpProtocol.UDP, UdpPort.L2TP, "l2tp-kept")
+
+
+def control_name(message: L2tpControl, connection_id: int) -> int:
+    """Return the discriminator of a control connection, of the version that the message has."""
+    of_version = discriminators.of_l2tpv2 if message.version == 2 else discriminators.of_l2tpv3_control
+    return of_version(connection_id)
+
+
+def assigned_by(message: L2tpControl) -> list[int]:
+    """Name what the sender of a control message wants to be sent to."""
+    named = []
+    if message.assigned_connection_id:
+        named.append(control_name(message, message.assigned_connection_id))
+    if message.local_session_id:
+        named.append(discriminators.of_l2tpv3_session(message.local_session_id))
+    return named
 
 
 class Origin(Enum):
@@ -62,7 +93,7 @@ class L2tpHost:
         A first control message assigns the connection ID of its answers. Where the host has a control
         connection, those that it sends on belong to it.
         """
-        if discriminator == discriminators.L2TPV3_UNASSIGNED or discriminator in self.announced:
+        if discriminator in discriminators.L2TP_UNASSIGNED or discriminator in self.announced:
             return True
         is_control = discriminators.is_l2tpv3_control(discriminator)
         return is_control and any(discriminators.is_l2tpv3_control(known) for known in self.incoming)

@@ -143,6 +143,28 @@ class Limits:
     sweep_every_s: float = 30.0
     """How often what is idle is looked for."""
 
+    kept_port_idle_s: float = 3600.0
+    """An IKE flow whose port is kept is forgotten after this time without a packet in either direction. IKE may
+    say nothing between two rekeys, and an hour covers the usual lifetime of an IPsec SA. What comes later is
+    offered to all hosts with an IKE SA."""
+
+    kept_ports_max: int = 1024
+    """Peers with which a port is kept because that was learned; the oldest makes room. Shared with bpf/maps.h."""
+
+    port_repetitions: int = 2
+    """A peer that leaves a host's first message and so many repetitions of it unanswered, while it answers another
+    host, may not answer to translated ports. Clients give up after three repetitions or more (measured: vpnc
+    sends them after 1, 3 and 7 s and no more), and the last one is to go the other way."""
+
+    port_unanswered_s: float = 2.0
+    """The time from a first message to the last of these repetitions is so long at least: answers may be slow."""
+
+    port_trial_s: float = 300.0
+    """For how long a port is kept on trial until the host that it is for was answered."""
+
+    port_pause_s: float = 3600.0
+    """After a trial without an answer none is begun with this peer for so long."""
+
     def idle_s(self, protocol: int) -> float:
         """Return for how long a mapping of a protocol lives without a packet."""
         match protocol:
@@ -152,6 +174,8 @@ class Limits:
                 return self.gre_idle_s
             case IpProtocol.L2TPV3:
                 return self.l2tpv3_idle_s
+            case IpProtocol.UDP:
+                return self.kept_port_idle_s
             case _:
                 return self.portless_idle_s
 

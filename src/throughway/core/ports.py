@@ -1,13 +1,13 @@
 """What the core needs of the data plane, whichever one it is: `bpf`, `nft`, or the fake of the tests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol, TypeAlias
 
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import Host, Peer, UdpPort
 from throughway.core.reasons import Reason
 
 
@@ -42,7 +42,8 @@ class Punted:
 class IkeObserved:
     """The first bytes of an IKE message that passed; `message` begins at the IKE header, without a marker.
 
-    `slot` is that of our address which the router sent it from, here and below; 0 of a host.
+    `slot` is that of our address which the router sent it from, here and below; 0 of a host. `host_port` is the
+    UDP port at the host's end.
     """
 
     host: Host
@@ -51,14 +52,16 @@ class IkeObserved:
     floated: bool
     message: bytes
     slot: int = 0
+    host_port: int = UdpPort.IKE
 
 
 @dataclass(frozen=True, slots=True)
 class ControlObserved:
     """The first bytes of a control message that passed, of a protocol that assigns its discriminators in clear.
 
-    So far this is L2TPv3 over IP (RFC 3931 section 3.2.1): `protocol` is 115, and `message` begins at
-    the control message header, behind the session ID of 0, and has at most 512 bytes.
+    This is L2TPv3 over IP (RFC 3931 section 3.2.1), where `protocol` is 115, and L2TP of both versions over UDP
+    from or to port 1701 of the peer. `message` begins at the control message header, over IP behind the session ID
+    of 0, and has at most 512 bytes. `host_port` is the UDP port at the host's end, and 0 over IP.
     """
 
     host: Host
@@ -67,6 +70,7 @@ class ControlObserved:
     protocol: int
     message: bytes
     slot: int = 0
+    host_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,9 @@ class DataPlane(Protocol):
 
     def set_outside_addresses(self, slots: Sequence[IPv4Address | None]) -> None:
         """Translate to and from these addresses from now on, each in its slot; with none, translate nothing."""
+
+    def keep_ports(self, kept: Mapping[Peer, Collection[UdpPort]]) -> None:
+        """Carry UDP of these ports with these peers, besides those that are kept with every peer, and no other."""
 
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last.

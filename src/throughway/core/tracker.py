@@ -4,17 +4,18 @@ It knows which hosts exchange what with which peers, and decides who gets the pa
 nobody. It does no I/O and reads no clock, so that the daemon, the tests, the simulator and the
 capture files all drive the same code.
 
-What it knows of a protocol is in a part of its own: ESP in `esp`, L2TPv3 over IP in `l2tpv3`, GRE and everything
-else in `exact`. Here is what they share: relations, bounds, time, restart.
+What it knows of a protocol is in a part of its own: ESP in `esp`, L2TPv3 over IP in `l2tpv3`, IKE and L2TP whose port
+is kept in `kept_ike` and `kept_l2tp`, GRE and everything else in `exact`. Here is what they share: relations,
+bounds, time, restart.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Final, Protocol
 
 from throughway.core.addresses import Addresses
 from throughway.core.bounds import Bounds
-from throughway.core.commands import Command, Record, RemoveMapping, WakeAt
+from throughway.core.commands import Command, Record, RemoveMapping, TranslatePort, WakeAt
 from throughway.core.esp import EspPart
 from throughway.core.events import (
     AdoptedFlow,
@@ -32,14 +33,19 @@ from throughway.core.events import (
     PathChosen,
     PortlessFromInside,
     PortlessUnclaimed,
+    PortsRemembered,
     RouterSaAdded,
     RouterSaDeleted,
     TimerExpired,
 )
 from throughway.core.exact import ExactPart
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi
-from throughway.core.l2tpv3 import L2tpPart, assigned_by
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi, UdpPort
+from throughway.core.kept_ike import KeptIkePart
+from throughway.core.kept_l2tp import KeptL2tpPart
+from throughway.core.kept_ports import KeptPorts, PortSetting
+from throughway.core.l2tpv3 import L2tpPart
+from throughway.core.l2tpv3_state import assigned_by
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusal, Refusals, Tunnels
@@ -72,30 +78,43 @@ class _Part(Protocol):
 
 
 class Tracker:
-    """Decides about every flow without ports. Not thread safe; `now` must never go back."""
+    """Decides about every flow that no translated port names. Not thread safe; `now` must never go back.
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    `ports` says which UDP ports are kept; one that is not there is `auto`.
+    """
+
+    def __init__(self, limits: Limits | None = None, ports: Mapping[UdpPort, PortSetting] | None = None) -> None:
         self._limits: Final = limits or Limits()
         self._bounds: Final = Bounds(self._limits)
         self._refusals: Final = Refusals(self._limits)
         self._esp: Final = EspPart(self._bounds)
         self._exact: Final = ExactPart(self._bounds, self._refusals)
         self._l2tpv3: Final = L2tpPart(self._bounds, self._refusals)
-        self._parts: Final[tuple[_Part, ...]] = (self._esp, self._exact, self._l2tpv3)
+        self._kept: Final = KeptPorts(self._bounds, ports or {})
+        self._kept_ike: Final = KeptIkePart(self._bounds, self._refusals, self._kept)
+        self._kept_l2tp: Final = KeptL2tpPart(self._bounds, self._refusals, self._kept)
+        self._parts: Final[tuple[_Part, ...]] = (
+            self._esp,
+            self._exact,
+            self._l2tpv3,
+            self._kept_ike,
+            self._kept_l2tp,
+        )
         self._sweep_at: float | None = None
         self._on: Final[dict[type, Callable[[Any, float], list[Command]]]] = {
             EspFromInside: self._esp.on_from_inside,
             EspUnclaimed: self._esp.on_unclaimed,
-            IkeMessageSeen: self._esp.on_ike_message_seen,
+            IkeMessageSeen: self._on_ike_message_seen,
             HostDisowned: self._esp.on_host_disowned,
             PortlessFromInside: self._on_portless_from_inside,
             PortlessUnclaimed: self._on_portless_unclaimed,
-            L2tpControlSeen: self._l2tpv3.on_control_seen,
+            L2tpControlSeen: self._on_l2tp_control_seen,
             AhFromInside: self._on_ah_from_inside,
             RouterSaAdded: self._esp.on_router_sa_added,
             RouterSaDeleted: self._esp.on_router_sa_deleted,
             CountersRead: self._on_counters_read,
             MappingsAdopted: self._on_mappings_adopted,
+            PortsRemembered: self._on_ports_remembered,
             OutsideAddressesChanged: self._on_outside_addresses_changed,
             PathChosen: self._on_path_chosen,
             TimerExpired: self._on_timer_expired,
@@ -105,10 +124,10 @@ class Tracker:
         """Take note of one event and return what to do about it, in order."""
         commands: list[Command] = []
         if isinstance(event, _FROM_HOST):
-            commands += self._counted(self._make_room_for(event.host, event.peer, now))
+            commands += self._counted(self._make_room_for(event.host, event.peer, now), now)
         if isinstance(event, RouterSaAdded):
-            commands += self._counted(self._make_room_for(ROUTER, event.path.peer, now))
-        commands += self._counted(self._on[type(event)](event, now))
+            commands += self._counted(self._make_room_for(ROUTER, event.path.peer, now), now)
+        commands += self._counted(self._on[type(event)](event, now), now)
         if isinstance(event, _FROM_HOST) and not self._bounds.is_related(event.host, event.peer):
             self._bounds.forget_path(event.host, event.peer)  # It was chosen for what was refused.
         commands += self._bounds.take_forgotten()
@@ -117,7 +136,12 @@ class Tracker:
             commands.append(WakeAt(self._sweep_at))
         return commands
 
-    def _counted(self, commands: list[Command]) -> list[Command]:
+    def _counted(self, commands: list[Command], now: float) -> list[Command]:
+        """Count what is removed, after the flows of ports that are the kernel's again."""
+        ended = [command for command in commands if isinstance(command, TranslatePort)]
+        for command in ended:
+            part = self._kept_ike if command.port is UdpPort.IKE else self._kept_l2tp
+            commands += part.forget_peer(command.peer, now)
         self._bounds.mappings -= sum(isinstance(command, RemoveMapping) for command in commands)
         return commands
 
@@ -129,6 +153,8 @@ class Tracker:
         return self._forget(host, self.addresses.paths(host, oldest), now)
 
     def _forget(self, host: Host, paths: Sequence[Path], now: float) -> list[Command]:
+        for path in paths:
+            self._kept.forget(host, path.peer)
         return [command for path in paths for part in self._parts for command in part.forget(host, path, now)]
 
     # Queries
@@ -149,11 +175,14 @@ class Tracker:
     def _is_free(self, path: Path, event: Event) -> bool:
         """Whether nobody on a path has what a host asks for by this event."""
         match event:
-            case PortlessFromInside(protocol=protocol, discriminator=name) if protocol != IpProtocol.L2TPV3:
-                return self._exact.owner(path, protocol, name) is None
-            case L2tpControlSeen(message=message):
-                return all(self._l2tpv3.owner(path, name) is None for name in assigned_by(message))
-        return True
+            case PortlessFromInside(protocol=protocol, discriminator=name, port=port) if not _is_l2tp(protocol, port):
+                names = [name]
+            case L2tpControlSeen(message=message, port=port):
+                protocol = IpProtocol.UDP if port else IpProtocol.L2TPV3
+                names = assigned_by(message)
+            case _:
+                return True
+        return all(self.owner(FlowKey.to_inside(protocol, path, name, port)) is None for name in names)
 
     def verdict(self, path: Path, spi: Spi) -> Verdict:
         """Say what is believed of an SPI that comes from a peer."""
@@ -167,8 +196,10 @@ class Tracker:
                 return verdict.host if isinstance(verdict, Certain) else None
             case IpProtocol.L2TPV3:
                 return self._l2tpv3.owner(key.path, key.discriminator)
+            case IpProtocol.UDP:
+                return (self._kept_ike if key.port == UdpPort.IKE else self._kept_l2tp).owner(key)
             case _:
-                return self._exact.owner(key.path, key.protocol, key.discriminator)
+                return self._exact.owner(key)
 
     @property
     def mapping_count(self) -> int:
@@ -184,19 +215,38 @@ class Tracker:
         for part in self._parts:
             yield from part.tunnels()
 
+    def ports_learned(self) -> list[tuple[Peer, UdpPort]]:
+        """Say with which peers a port is kept because that was learned, the oldest first."""
+        return self._kept.learned()
+
     def refusals(self) -> list[Refusal]:
         """What hosts asked for lately and may not have."""
         return self._refusals.all()
 
-    # Packets of protocols without ports
+    # Packets and messages
 
     def _on_portless_from_inside(self, event: PortlessFromInside, now: float) -> list[Command]:
-        is_l2tpv3 = event.protocol == IpProtocol.L2TPV3
-        return (self._l2tpv3 if is_l2tpv3 else self._exact).on_from_inside(event, now)
+        return self._asked(event.protocol, event.port).on_from_inside(event, now)
 
     def _on_portless_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:
-        is_l2tpv3 = event.protocol == IpProtocol.L2TPV3
-        return (self._l2tpv3 if is_l2tpv3 else self._exact).on_unclaimed(event, now)
+        return self._asked(event.protocol, event.port).on_unclaimed(event, now)
+
+    def _asked(self, protocol: int, port: int) -> ExactPart | L2tpPart | KeptIkePart | KeptL2tpPart:
+        """Return the part that decides about a protocol that is not ESP."""
+        match protocol:
+            case IpProtocol.L2TPV3:
+                return self._l2tpv3
+            case IpProtocol.UDP:
+                return self._kept_ike if port == UdpPort.IKE else self._kept_l2tp
+            case _:
+                return self._exact
+
+    def _on_ike_message_seen(self, event: IkeMessageSeen, now: float) -> list[Command]:
+        """Hear what a message says of ESP, and what of its own port."""
+        return self._esp.on_ike_message_seen(event, now) + self._kept_ike.on_message_seen(event, now)
+
+    def _on_l2tp_control_seen(self, event: L2tpControlSeen, now: float) -> list[Command]:
+        return (self._kept_l2tp if event.port else self._l2tpv3).on_control_seen(event, now)
 
     def _on_ah_from_inside(self, event: AhFromInside, now: float) -> list[Command]:
         """Note for people that AH was refused; the packet filter has done so already."""
@@ -211,13 +261,7 @@ class Tracker:
         return [command for part, own in counts.items() for command in part.count(own, now)]
 
     def _part(self, key: FlowKey) -> _Part:
-        match key.protocol:
-            case IpProtocol.ESP:
-                return self._esp
-            case IpProtocol.L2TPV3:
-                return self._l2tpv3
-            case _:
-                return self._exact
+        return self._esp if key.protocol == IpProtocol.ESP else self._asked(key.protocol, key.port)
 
     def _on_timer_expired(self, event: TimerExpired, now: float) -> list[Command]:
         commands = [command for part in self._parts for command in part.expire(now)]
@@ -225,11 +269,16 @@ class Tracker:
             return commands
         self._sweep_at = None
         self._refusals.sweep(now)
+        commands += self._kept.sweep(now)
         for part in self._parts:
             commands += part.sweep(now)
         return commands
 
     # Restart and change of address
+
+    def _on_ports_remembered(self, event: PortsRemembered, now: float) -> list[Command]:
+        """Keep what an earlier run has learned to keep."""
+        return [command for peer, port in event.ports for command in self._kept.remember(peer, port)]
 
     def _on_mappings_adopted(self, event: MappingsAdopted, now: float) -> list[Command]:
         """Take over what an earlier run decided; the addresses that hosts send from come first.
@@ -274,6 +323,11 @@ class Tracker:
         if set(event.old) != set(event.new):
             commands.append(Record("outside.address-changed", {"old": _words(event.old), "new": _words(event.new)}))
         return commands
+
+
+def _is_l2tp(protocol: int, port: int) -> bool:
+    """Whether a host names what it sends by what the peer has assigned, which says nothing of what comes back."""
+    return protocol == IpProtocol.L2TPV3 or port == UdpPort.L2TP
 
 
 def _words(addresses: Sequence[IPv4Address]) -> str:

@@ -24,6 +24,8 @@ class Tunnels:
     first_at: float
     slot: int = 0
     """Of our address that the peer sees."""
+    port: int = 0
+    """Of UDP; 0 for protocols without ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,11 @@ class Refusal:
     owner: Host | None
     first_at: float
     last_at: float
+    port: int = 0
 
 
-_Name = tuple[Peer, int, int]
-"""Of one host: peer, protocol, discriminator."""
+_Name = tuple[Peer, int, int, int]
+"""Of one host: peer, protocol, port, discriminator."""
 
 
 class Refusals:
@@ -67,13 +70,14 @@ class Refusals:
         now: float,
         *,
         owner: Host | None = None,
+        port: int = 0,
     ) -> bool:
         """Note a refusal. Return whether it is a new one."""
         own = self._of_host.setdefault(host, {})
-        name = (peer, protocol, discriminator)
+        name = (peer, protocol, port, discriminator)
         known = own.pop(name, None)
         first_at = known.first_at if known else now
-        own[name] = Refusal(host, peer, protocol, discriminator, reason, owner, first_at, now)
+        own[name] = Refusal(host, peer, protocol, discriminator, reason, owner, first_at, now, port)
         if known is None:
             self._count += 1
             if len(own) > self._limits.refusals_per_host_max:
@@ -82,19 +86,19 @@ class Refusals:
                 oldest = min(
                     (next(iter(names.values())) for names in self._of_host.values()), key=lambda one: one.last_at
                 )
-                self._drop(oldest.host, (oldest.peer, oldest.protocol, oldest.discriminator))
+                self._drop(oldest.host, _name(oldest))
         return known is None
 
-    def forget(self, host: Host, peer: Peer, protocol: int, discriminator: int) -> None:
+    def forget(self, host: Host, peer: Peer, protocol: int, discriminator: int, port: int = 0) -> None:
         """Forget a refusal, because the host has now what it asked for. An unknown one is no error."""
-        if (peer, protocol, discriminator) in self._of_host.get(host, {}):
-            self._drop(host, (peer, protocol, discriminator))
+        if (peer, protocol, port, discriminator) in self._of_host.get(host, {}):
+            self._drop(host, (peer, protocol, port, discriminator))
 
     def sweep(self, now: float) -> None:
         """Forget what nobody has asked about for long."""
         before = now - self._limits.refusal_shown_s
         for refusal in [one for one in self.all() if one.last_at < before]:
-            self._drop(refusal.host, (refusal.peer, refusal.protocol, refusal.discriminator))
+            self._drop(refusal.host, _name(refusal))
 
     def all(self) -> list[Refusal]:
         """Return all refusals that are remembered."""
@@ -106,3 +110,7 @@ class Refusals:
         if not own:
             del self._of_host[host]
         self._count -= 1
+
+
+def _name(refusal: Refusal) -> _Name:
+    return refusal.peer, refusal.protocol, refusal.port, refusal.discriminator

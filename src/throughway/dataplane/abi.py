@@ -7,16 +7,18 @@ there; all numbers are in the machine's order.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import reduce
 from ipaddress import IPv4Address
+from operator import or_
 from typing import Final, Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Path, Peer
+from throughway.core.ids import Host, Path, Peer, UdpPort
 
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 SLOTS_MAX: Final = 16
 FAN_OUT_MAX: Final = 16
 HELD_PER_FLOW_MAX: Final = 64
@@ -83,6 +85,22 @@ class ControlOp(IntEnum):
     WATCHDOG = 2
 
 
+class KeptFlag(IntFlag):
+    """Which ports hosts keep with a peer."""
+
+    NONE = 0
+    IKE = 1
+    L2TP = 2
+
+
+_KEPT_FLAGS: Final = {UdpPort.IKE: KeptFlag.IKE, UdpPort.L2TP: KeptFlag.L2TP}
+
+
+def kept_flags(ports: Iterable[UdpPort]) -> KeptFlag:
+    """Write ports that are kept as the bits of `kept_ports` and of the configuration."""
+    return reduce(or_, (_KEPT_FLAGS[port] for port in ports), KeptFlag.NONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One C struct: its fields in order, and the `struct` format that reads them."""
@@ -106,7 +124,7 @@ _FLOW_KEY: Final = (
     ("discriminator", "Q"),
     ("protocol", "B"),
     ("direction", "B"),
-    ("zero16", "H"),
+    ("port", "H"),
     ("zero32", "I"),
 )
 _FLOW_KEY_SIZE: Final = struct.calcsize("=" + "".join(code for _, code in _FLOW_KEY))
@@ -138,7 +156,9 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("since_ns", "Q"),
         ("until_ns", "Q"),
     ),
-    "sender_key": _layout(("peer", "4s"), ("protocol", "I"), ("discriminator", "Q"), ("slot", "I"), ("zero32", "I")),
+    "sender_key": _layout(
+        ("peer", "4s"), ("protocol", "H"), ("port", "H"), ("discriminator", "Q"), ("slot", "I"), ("zero32", "I")
+    ),
     "fragment_key": _layout(*_FRAGMENT_KEY),
     "fragment": _layout(
         ("key", _KEY_INSIDE), ("until_ns", "Q"), ("seen", "I"), ("total", "I"), ("state", "I"), ("zero32", "I")
@@ -157,6 +177,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("punts_per_host", "I"),
         ("ike_per_address", "I"),
         ("fragments_per_address", "I"),
+        ("ports_kept", "I"),
     ),
     "punt": _layout(
         ("kind", "I"),
@@ -180,7 +201,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("direction", "B"),
         ("floated", "B"),
         ("code", "B"),
-        ("slot", "I"),
+        ("slot", "H"),
+        ("host_port", "H"),
     ),
     "report_key": _layout(("host", "4s"), ("peer", "4s"), ("discriminator", "Q"), ("kind", "I"), ("protocol", "I")),
     "control_request": _layout(
@@ -205,21 +227,23 @@ def pack_key(key: FlowKey) -> bytes:
     """Write a `struct flow_key`. Its first field is the host towards the peer, and the slot towards the inside."""
     is_inward = key.direction is Direction.TO_INSIDE
     first = struct.pack("=I", key.slot) if is_inward else key.host.packed
-    return LAYOUTS["flow_key"].format.pack(first, key.peer.packed, key.discriminator, key.protocol, key.direction, 0, 0)
+    return LAYOUTS["flow_key"].format.pack(
+        first, key.peer.packed, key.discriminator, key.protocol, key.direction, key.port, 0
+    )
 
 
 def unpack_key(data: bytes) -> FlowKey:
     """Read a `struct flow_key`. A direction that we never write is a ValueError."""
-    first, packed_peer, discriminator, protocol, direction, _, _ = LAYOUTS["flow_key"].format.unpack(data)
+    first, packed_peer, discriminator, protocol, direction, port, _ = LAYOUTS["flow_key"].format.unpack(data)
     peer = Peer(IPv4Address(packed_peer))
     if Direction(direction) is Direction.TO_INSIDE:
-        return FlowKey.to_inside(protocol, Path(peer, struct.unpack("=I", first)[0]), discriminator)
-    return FlowKey.to_peer(protocol, Host(IPv4Address(first)), peer, discriminator)
+        return FlowKey.to_inside(protocol, Path(peer, struct.unpack("=I", first)[0]), discriminator, port)
+    return FlowKey.to_peer(protocol, Host(IPv4Address(first)), peer, discriminator, port)
 
 
 def pack_sender_key(key: FlowKey, slot: int) -> bytes:
     """Write the `struct sender_key` under which ICMP errors find the host of a flow sent from this slot's address."""
-    return LAYOUTS["sender_key"].format.pack(key.peer.packed, key.protocol, key.discriminator, slot, 0)
+    return LAYOUTS["sender_key"].format.pack(key.peer.packed, key.protocol, key.port, key.discriminator, slot, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +323,7 @@ class ConfigRecord:
     punts_per_host: int
     ike_per_address: int
     fragments_per_address: int
+    ports_kept: KeptFlag = KeptFlag.NONE
 
     def __post_init__(self) -> None:
         """Refuse more addresses than there is room for."""
@@ -320,6 +345,7 @@ class ConfigRecord:
             self.punts_per_host,
             self.ike_per_address,
             self.fragments_per_address,
+            self.ports_kept,
         )
 
 

@@ -92,7 +92,12 @@ def _mismatch(tables: dict[str, BpfMap]) -> str:
 
 
 def _load(folder: GatewayFolder, limits: Limits, path: Path, reuse: dict[str, int]) -> BpfObject:
-    sizes = {"mappings": limits.mappings_max, "senders": limits.mappings_max, "pending": limits.pending_max}
+    sizes = {
+        "mappings": limits.mappings_max,
+        "senders": limits.mappings_max,
+        "pending": limits.pending_max,
+        "kept_ports": limits.kept_ports_max,
+    }
     loaded = BpfObject.load(path, sizes=sizes, reuse=reuse)
     try:
         for name, table in loaded.maps.items():

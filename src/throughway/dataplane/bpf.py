@@ -17,15 +17,15 @@ BpfDataPlane is for one thread. Nothing in it waits.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Self
 
 from throughway.core.events import AdoptedFlow
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host
+from throughway.core.ids import Host, IpProtocol, Peer, UdpPort
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
 from throughway.core.ports import (
@@ -52,6 +52,7 @@ from throughway.dataplane.records import ObservedRecord, PuntRecord
 from throughway.dataplane.ring import Ring
 from throughway.dataplane.sweep import Sweep
 from throughway.dataplane.tables import Tables
+from throughway.wire import udp
 
 _BATCH_MAX: Final = 64
 """Records of each ring that one call of `read` takes: about a millisecond of work."""
@@ -68,6 +69,8 @@ class BpfSettings:
     limits: Limits = field(default_factory=Limits)
     marks: Marks = field(default_factory=Marks)
     attach: AttachMode = "auto"
+    ports_kept: frozenset[UdpPort] = frozenset()
+    """Ports that hosts keep with every peer."""
     bpffs: Path = pins.BPFFS
     program: Path = adopt.OBJECT
 
@@ -118,7 +121,11 @@ class BpfDataPlane:
         except BaseException:
             folder.abandon()
             raise
-        return cls(settings, folder, loaded, adoption)
+        plane = cls(settings, folder, loaded, adoption)
+        if adoption.outcome is adopt.Outcome.ADOPTED:
+            # These programs are at work, and the packet filter is about to keep such datagrams from being tracked.
+            plane._tables.keep_with_every_peer(abi.kept_flags(settings.ports_kept))
+        return plane
 
     @property
     def attach_mode(self) -> str:
@@ -162,7 +169,7 @@ class BpfDataPlane:
             else:
                 self.stale_records += 1
         for data in self._punts.read(_BATCH_MAX):
-            punt = PuntRecord.unpack(data)
+            punt = _with_checksum(PuntRecord.unpack(data))
             if punt.at_ns < self._stale_before_ns:
                 self.stale_records += 1
                 self._dropped[Reason.HELD_TOO_LONG] += punt.kind in (abi.PuntKind.HELD, abi.PuntKind.FRAGMENT)
@@ -182,6 +189,14 @@ class BpfDataPlane:
         """Translate to and from these addresses from now on, each in its slot; with none, translate nothing."""
         self._addresses = tuple(slots)
         self._configure()
+
+    def keep_ports(self, kept: Mapping[Peer, Collection[UdpPort]]) -> None:
+        """Carry UDP of these ports with these peers, besides those that are kept with every peer, and no other."""
+        for peer in self._tables.peers_with_kept_ports():
+            if peer not in kept:
+                self._tables.keep_ports(peer, ())
+        for peer, ports in kept.items():
+            self._tables.keep_ports(peer, ports)
 
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last.
@@ -319,17 +334,34 @@ class BpfDataPlane:
                 punts_per_host=limits.punts_per_host_rate,
                 ike_per_address=limits.ike_per_host_rate,
                 fragments_per_address=limits.early_fragments_per_address_rate,
+                ports_kept=abi.kept_flags(settings.ports_kept),
             )
         )
+
+
+def _with_checksum(punt: PuntRecord) -> PuntRecord:
+    """Write the checksum of a datagram that a virtual machine or a namespace of this router left to the hardware.
+
+    The kernel knows of such a packet that the checksum is still to be written; what comes back from here it takes as
+    it is.
+    """
+    if punt.key.protocol != IpProtocol.UDP:
+        return punt
+    size = punt.link_header_size
+    return replace(punt, frame=punt.frame[:size] + udp.with_checksum(punt.frame[size:]))
 
 
 def _report(seen: ObservedRecord) -> Report:
     """Say what was observed in the words of the core."""
     match seen.kind:
         case abi.ObservedKind.IKE:
-            return IkeObserved(seen.host, seen.peer, seen.direction, seen.floated, seen.message, seen.slot)
+            return IkeObserved(
+                seen.host, seen.peer, seen.direction, seen.floated, seen.message, seen.slot, seen.host_port
+            )
         case abi.ObservedKind.CONTROL:
-            return ControlObserved(seen.host, seen.peer, seen.direction, seen.protocol, seen.message, seen.slot)
+            return ControlObserved(
+                seen.host, seen.peer, seen.direction, seen.protocol, seen.message, seen.slot, seen.host_port
+            )
         case abi.ObservedKind.AH:
             return AhObserved(seen.host, seen.peer)
         case abi.ObservedKind.DISOWNED:

@@ -3,7 +3,8 @@
 Translation is decided by the first packet of a flow, and a flow that retransmits keeps what was decided for
 ever. Wrong is an address that is not ours any more. The kernel sees to that for masquerade when an
 address is taken from an interface, but not when another address takes its place as the first one, or
-when the operator translates in another way. And wrong is none at all, of flows from before our rules.
+when the operator translates in another way. And wrong is none at all, of flows from before our rules, and
+another port where hosts keep theirs from now on.
 """
 
 import os
@@ -16,6 +17,7 @@ from itertools import islice
 from typing import Final
 
 from throughway.core.errors import KernelRefused
+from throughway.core.ids import IpProtocol, UdpPort
 from throughway.dataplane import ctnetlink as nl
 from throughway.dataplane.ctnetlink import attribute, attributes
 from throughway.dataplane.routes import Routes
@@ -40,7 +42,7 @@ def flush_of(address: IPv4Address) -> int:
                 (nl.TUPLE_REPLY, nl.FILTER_REPLY_FLAGS, nl.IS_SOURCE_NAT),
                 (nl.TUPLE_ORIGINAL, nl.FILTER_ORIGINAL_FLAGS, nl.IS_DESTINATION_NAT),
             )
-            for batch in _batches(_names(address, direction, flags, translated))
+            for batch in _batches(_names(_to(address), direction, flags, nl.FILTER_BY_DESTINATION, translated))
         )
 
 
@@ -69,13 +71,30 @@ def _addresses(original: memoryview) -> tuple[IPv4Address, IPv4Address]:
     return IPv4Address(bytes(addresses[nl.IP_SOURCE])), IPv4Address(bytes(addresses[nl.IP_DESTINATION]))
 
 
-def _names(address: IPv4Address, direction: int, flags: int, translated: int) -> Iterator[bytes]:
-    """Name each flow with this destination in one direction, as the kernel wants to have it named."""
-    destination = attribute(nl.TUPLE_IP | nl.NESTED, attribute(nl.IP_DESTINATION, address.packed))
-    by_destination = attribute(flags, struct.pack("=I", nl.FILTER_BY_DESTINATION))
-    for flow in nl.dump(
-        attribute(direction | nl.NESTED, destination) + attribute(nl.FILTER | nl.NESTED, by_destination)
-    ):
+def flush_port(peer: IPv4Address, port: UdpPort) -> int:
+    """Delete all flows that hosts began from this UDP port to the same one of the peer, and that were translated;
+    return how many there were.
+
+    It costs as `flush_of` does, and raises the same.
+    """
+    numbers = attribute(nl.PROTOCOL_NUMBER, bytes([IpProtocol.UDP]))
+    numbers += attribute(nl.PROTOCOL_SOURCE, port.to_bytes(2, "big"))
+    numbers += attribute(nl.PROTOCOL_DESTINATION, port.to_bytes(2, "big"))
+    wanted = _to(peer) + attribute(nl.TUPLE_PROTOCOL | nl.NESTED, numbers)
+    by = nl.FILTER_BY_DESTINATION | nl.FILTER_BY_PROTOCOL | nl.FILTER_BY_SOURCE_PORT | nl.FILTER_BY_DESTINATION_PORT
+    with nl.open_socket() as kernel:
+        names = _names(wanted, nl.TUPLE_ORIGINAL, nl.FILTER_ORIGINAL_FLAGS, by, nl.IS_SOURCE_NAT)
+        return sum(_delete(kernel, batch) for batch in _batches(names))
+
+
+def _to(address: IPv4Address) -> bytes:
+    return attribute(nl.TUPLE_IP | nl.NESTED, attribute(nl.IP_DESTINATION, address.packed))
+
+
+def _names(wanted: bytes, direction: int, flags: int, by: int, translated: int) -> Iterator[bytes]:
+    """Name each flow that has what is wanted in one direction, as the kernel wants to have it named."""
+    filtered = attribute(nl.FILTER | nl.NESTED, attribute(flags, struct.pack("=I", by)))
+    for flow in nl.dump(attribute(direction | nl.NESTED, wanted) + filtered):
         found = attributes(flow)
         # Deleting what has no tuple would delete everything.
         if nl.TUPLE_ORIGINAL in found and int.from_bytes(found.get(nl.STATUS, b""), "big") & translated:

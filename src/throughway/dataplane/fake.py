@@ -6,12 +6,12 @@ what comes meanwhile waits behind it; a verdict opens the flow once what was hel
     (absent) --first packet--> waiting --install--> draining --reinject--> (absent, the mapping is active)
                                   \\--refuse--> refused --Limits.refused_s--> waiting
 
-It has no rates and no time to live: these are the business of the kernel.
+It has no rates and no time to live: these are the business of the kernel. Of UDP it carries IKE alone.
 """
 
 import errno
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
@@ -20,7 +20,7 @@ from throughway.core import discriminators
 from throughway.core.errors import InvariantBroken, KernelRefused
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, SPI_RESERVED_MAX, Host, IpProtocol, Path, Peer
+from throughway.core.ids import ROUTER, SPI_RESERVED_MAX, Host, IpProtocol, Path, Peer, UdpPort
 from throughway.core.limits import Limits
 from throughway.core.ports import AhObserved, ControlObserved, IkeObserved, InstalledFlow, Punted
 from throughway.core.reasons import Reason
@@ -77,7 +77,13 @@ class FakeDataPlane:
     all four.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float], slots: Sequence[IPv4Address | None] = ()) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Callable[[], float],
+        slots: Sequence[IPv4Address | None] = (),
+        ports_kept: Collection[UdpPort] = (),
+    ) -> None:
         self.punted: deque[Punted] = deque()
         self.observed: deque[IkeObserved | ControlObserved | AhObserved] = deque()
         self.delivered: deque[Delivery] = deque()
@@ -89,11 +95,17 @@ class FakeDataPlane:
         self._pending: dict[FlowKey, _Pending] = {}
         self._fragmented: dict[_FragmentName, tuple[FlowKey, float]] = {}
         self._peers: set[IPv4Address] = set()
+        self._ports_kept = frozenset(ports_kept)
+        self._kept: dict[IPv4Address, frozenset[UdpPort]] = {}
         self._reasons: Counter[Reason] = Counter()
 
     def set_outside_addresses(self, slots: Sequence[IPv4Address | None]) -> None:
         """Translate to and from these addresses from now on, each in its slot; with none, translate nothing."""
         self._addresses = tuple(slots)
+
+    def keep_ports(self, kept: Mapping[Peer, Collection[UdpPort]]) -> None:
+        """Carry UDP of these ports with these peers, besides those that are kept with every peer, and no other."""
+        self._kept = {peer: frozenset(ports) for peer, ports in kept.items()}
 
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several; keep the counters of what was installed.
@@ -163,7 +175,9 @@ class FakeDataPlane:
     def from_outside(self, packet: bytes) -> None:
         """Take one packet from the outside interface. What is not carried by mappings ends here."""
         parsed = ipv4.parse(packet)
-        if parsed is None or parsed.destination not in self._addresses or not _is_ours(parsed):
+        if parsed is None or parsed.destination not in self._addresses:
+            return
+        if not self._is_ours(parsed, parsed.source):
             return
         key = self._name(parsed, Direction.TO_INSIDE)
         if key is None:
@@ -181,15 +195,14 @@ class FakeDataPlane:
         parsed = ipv4.parse(packet)
         if parsed is None:
             return
-        if parsed.protocol == IpProtocol.UDP:
-            if self._observe(parsed, Host(parsed.source), Peer(parsed.destination), Direction.TO_PEER):
-                self._peers.add(parsed.destination)
-                self._send(packet, 0)
-            return
+        is_ours = self._is_ours(parsed, parsed.destination)
+        if self._observe(parsed, Host(parsed.source), Peer(parsed.destination), Direction.TO_PEER) and not is_ours:
+            self._peers.add(parsed.destination)
+            self._send(packet, 0)
         if parsed.protocol == IpProtocol.AH:
             self._reasons[Reason.AH_REFUSED] += 1
             self.observed.append(AhObserved(Host(parsed.source), Peer(parsed.destination)))
-        if not _is_ours(parsed):
+        if not is_ours:
             return
         key = self._name(parsed, Direction.TO_PEER)
         if key is None:
@@ -209,16 +222,27 @@ class FakeDataPlane:
         """Take one packet of the router's own stack: it always passes; an unknown flow is asked about as a copy."""
         self.sent.append(packet)
         parsed = ipv4.parse(packet)
-        name = _discriminator(parsed) if parsed and _is_ours(parsed) and parsed.has_first_bytes else None
-        if parsed is None or name is None:
+        if parsed is None or not parsed.has_first_bytes or not self._is_ours(parsed, parsed.destination):
+            return
+        name = _discriminator(parsed)
+        if name is None:
             return
         self._peers.add(parsed.destination)
-        key = FlowKey.to_peer(parsed.protocol, ROUTER, Peer(parsed.destination), name)
+        key = FlowKey.to_peer(parsed.protocol, ROUTER, Peer(parsed.destination), name, _port(parsed))
         mapping = self._mappings.get(key)
         if mapping is None:
             self.punted.append(Punted(key, packet, is_copy=True))
         else:
             self._count(mapping, packet)
+
+    def _is_ours(self, packet: ipv4.Ipv4Packet, peer: IPv4Address) -> bool:
+        """Tell whether a packet is carried by mappings: no ports and not the GRE of PPTP, or a port that is kept."""
+        if packet.protocol == IpProtocol.UDP:
+            return _port(packet) in self._ports_kept | self._kept.get(peer, frozenset())
+        if packet.protocol == IpProtocol.GRE and packet.has_first_bytes:
+            header = gre.parse(packet.payload)
+            return header is None or header.version != gre.VERSION_PPTP
+        return discriminators.is_ours(packet.protocol)
 
     def _name(self, packet: ipv4.Ipv4Packet, direction: Direction) -> FlowKey | None:
         """Name the flow of a packet or fragment; None where it was dropped and counted."""
@@ -236,9 +260,10 @@ class FakeDataPlane:
             return None
         if direction is Direction.TO_INSIDE:
             path = Path(Peer(packet.source), self._addresses.index(packet.destination))
-            key = FlowKey.to_inside(packet.protocol, path, discriminator)
+            key = FlowKey.to_inside(packet.protocol, path, discriminator, _port(packet))
         else:
-            key = FlowKey.to_peer(packet.protocol, Host(packet.source), Peer(packet.destination), discriminator)
+            host, peer = Host(packet.source), Peer(packet.destination)
+            key = FlowKey.to_peer(packet.protocol, host, peer, discriminator, _port(packet))
         if packet.more_fragments:
             while len(self._fragmented) >= _FRAGMENTED_MAX:
                 del self._fragmented[next(iter(self._fragmented))]
@@ -297,6 +322,7 @@ class FakeDataPlane:
             parsed = ipv4.parse(packet)
             if parsed is not None and not is_own:
                 self._observe_control(parsed, host, key.peer, Direction.TO_INSIDE)
+                self._observe(parsed, host, key.peer, Direction.TO_INSIDE)
         self._reasons[Reason.FAN_OUT_COPY] += len(mapping.hosts) - 1
 
     def _send(self, packet: bytes, slot: int) -> None:
@@ -320,7 +346,8 @@ class FakeDataPlane:
 
     def _observe(self, packet: ipv4.Ipv4Packet, host: Host, peer: Peer, direction: Direction) -> bool:
         """Note the head of an IKE message between a host and a peer; tell whether it was one."""
-        datagram = udp.parse(packet.payload) if packet.has_first_bytes else None
+        is_udp = packet.protocol == IpProtocol.UDP and packet.has_first_bytes
+        datagram = udp.parse(packet.payload) if is_udp else None
         if datagram is None:
             return False
         port = datagram.destination_port if direction is Direction.TO_PEER else datagram.source_port
@@ -328,21 +355,26 @@ class FakeDataPlane:
         message = udp.strip_non_esp_marker(datagram.payload) if floated else datagram.payload
         if port not in (udp.IKE_PORT, udp.NAT_T_PORT) or message is None or len(message) < ike.HEADER_SIZE:
             return False
-        self.observed.append(IkeObserved(host, peer, direction, floated, message))
+        host_port = datagram.source_port if direction is Direction.TO_PEER else datagram.destination_port
+        self.observed.append(IkeObserved(host, peer, direction, floated, message, host_port=host_port))
         return True
 
 
-def _is_ours(packet: ipv4.Ipv4Packet) -> bool:
-    """Tell whether a packet is carried by mappings: no ports, and not the GRE of PPTP."""
-    if packet.protocol == IpProtocol.GRE and packet.has_first_bytes:
-        header = gre.parse(packet.payload)
-        return header is None or header.version != gre.VERSION_PPTP
-    return discriminators.is_ours(packet.protocol)
+def _port(packet: ipv4.Ipv4Packet) -> int:
+    """Read a port that both ends of a datagram use and that may be kept; 0 for all other packets."""
+    datagram = udp.parse(packet.payload) if packet.protocol == IpProtocol.UDP and packet.has_first_bytes else None
+    if datagram is None or datagram.source_port != datagram.destination_port:
+        return 0
+    return datagram.source_port if datagram.source_port in (UdpPort.IKE, UdpPort.L2TP) else 0
 
 
 def _discriminator(packet: ipv4.Ipv4Packet) -> int | None:
     """Read what names the tunnel of a packet that has its first bytes; None where it is malformed."""
     match packet.protocol:
+        case IpProtocol.UDP:
+            datagram = udp.parse(packet.payload)
+            message = ike.parse(datagram.payload) if datagram else None
+            return message.initiator_spi if message else None
         case IpProtocol.ESP:
             header = esp.parse(packet.payload)
             return header.spi if header else None

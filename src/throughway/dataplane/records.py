@@ -96,13 +96,14 @@ class ObservedRecord:
     discriminator: int
     code: int
     slot: int
+    host_port: int
     message: bytes
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct observed` and the message behind it."""
         layout = LAYOUTS["observed"]
-        kind, host, peer, size, filled, discriminator, at_ns, protocol, direction, floated, code, slot = (
+        kind, host, peer, size, filled, discriminator, at_ns, protocol, direction, floated, code, slot, host_port = (
             layout.format.unpack_from(data)
         )
         return cls(
@@ -117,5 +118,6 @@ class ObservedRecord:
             discriminator,
             code,
             slot,
+            host_port,
             bytes(data[layout.size : layout.size + filled]),
         )

@@ -4,14 +4,14 @@ import errno
 import os
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
 from throughway.core.errors import InvariantBroken, KernelRefused
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host
+from throughway.core.ids import ROUTER, Host, Peer, UdpPort
 from throughway.core.ports import InstalledFlow
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi
@@ -35,6 +35,7 @@ class Tables:
         self._senders = maps["senders"]
         self._fragments = maps["fragments"]
         self._reasons = maps["reasons"]
+        self._kept_ports = maps["kept_ports"]
 
     def outside_addresses(self) -> tuple[IPv4Address | None, ...]:
         """Read the addresses that are translated to, by slot."""
@@ -48,6 +49,23 @@ class Tables:
     def configure(self, config: abi.ConfigRecord) -> None:
         """Write what the programs go by."""
         self._config.update(_FIRST, config.pack())
+
+    def keep_ports(self, peer: Peer, ports: Collection[UdpPort]) -> None:
+        """Have hosts keep these UDP ports with the peer, and no others that were learned."""
+        if ports:
+            self._kept_ports.update(peer.packed, struct.pack("=I", abi.kept_flags(ports)))
+        else:
+            self._kept_ports.delete(peer.packed)
+
+    def keep_with_every_peer(self, flags: abi.KeptFlag) -> None:
+        """Have hosts keep these ports with every peer, besides those that the tables of an earlier run have."""
+        if (value := self._config.lookup(_FIRST)) is not None:
+            *rest, ports_kept = abi.LAYOUTS["config"].format.unpack(value)
+            self._config.update(_FIRST, abi.LAYOUTS["config"].format.pack(*rest, ports_kept | flags))
+
+    def peers_with_kept_ports(self) -> list[Peer]:
+        """Read with which peers hosts keep ports, in no order."""
+        return [Peer(IPv4Address(packed)) for packed, _ in self._kept_ports.items()]
 
     def decide(self, key: FlowKey, hosts: Sequence[Host], slot: int) -> None:
         """Give the flow to these hosts. Its counters stay; what is held drains first."""

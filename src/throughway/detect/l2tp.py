@@ -4,7 +4,7 @@ from typing import Final
 
 from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes
 from throughway.wire import ip
-from throughway.wire.l2tp import L2tpControlFront, L2tpDataFront, parse_control, parse_data
+from throughway.wire.l2tp_strict import L2tpControlFront, L2tpDataFront, parse_control, parse_data
 
 PORT: Final = 1701
 """RFC 2661 section 8.1, RFC 3931 section 4.1.2.1."""

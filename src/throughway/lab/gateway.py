@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from throughway.control.client import ControlClient
 from throughway.control.errors import ControlError
-from throughway.control.paths import runtime_directory
+from throughway.control.paths import runtime_directory, state_directory
 from throughway.control.schema import Session, Status
 from throughway.lab.errors import LabFailed
 from throughway.lab.namespace import HostTask, Namespace
@@ -157,11 +157,12 @@ def make(kind: GatewayKind, router: Namespace, name: str, *options: str) -> Gate
 
 
 def forget(name: str, router_inode: int | None) -> None:
-    """Remove what a daemon that could not clean up has left: pins of its namespace, files below /run/throughway."""
+    """Remove what a daemon leaves: pins of its namespace, files below /run/throughway, and what it has learned."""
     if router_inode is not None:
         for folder in PINS.glob(f"{router_inode}-*"):
             for pin in folder.iterdir():
                 pin.unlink()
             folder.rmdir()
-    for file in runtime_directory().glob(f"{name}.*"):
-        file.unlink()
+    for folder in (runtime_directory(), state_directory()):
+        for file in folder.glob(f"{name}.*"):
+            file.unlink()

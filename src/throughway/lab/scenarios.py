@@ -112,6 +112,15 @@ _VPNS: Final = (
         masquerade_fails=True,
     ),
     VpnScenario(
+        "keeps-500",
+        "clients with native ESP to a server that takes IKE from port 500 alone, which plain masquerade gives to one",
+        2,
+        8,
+        (*programs.GUEST, *strongswan.PROGRAMS, *vpnc.PROGRAMS),
+        partial(EspNative, keeps_port=True),
+        masquerade_fails=True,
+    ),
+    VpnScenario(
         "esp-manual",
         "clients with native ESP and keys set by hand, no IKE at all, to one server",
         2,

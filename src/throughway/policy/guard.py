@@ -5,6 +5,7 @@ from typing import Final
 from throughway.core.discriminators import NOT_OURS
 from throughway.core.ids import IpProtocol
 from throughway.core.marks import Marks
+from throughway.policy.kept import PortRules
 from throughway.policy.own import IS_IPV4, IS_IPV6, add, base_chain, rule, to_inside, to_outside
 from throughway.policy.rules import (
     ACCEPT,
@@ -50,7 +51,7 @@ _IKE_PORT: Final = 500
 """The same section; no other port, since nothing between IPv6 hosts translates addresses."""
 
 
-def guard(outside: str, marks: Marks, *, ipv6_ipsec: bool) -> list[Command]:
+def guard(outside: str, marks: Marks, ports: PortRules, *, ipv6_ipsec: bool) -> list[Command]:
     """Let in only what the inside asked for, and keep inside addresses from leaving.
 
     Port forwarding that the operator set up in another table (dnat) is what the operator asked for. With
@@ -63,7 +64,7 @@ def guard(outside: str, marks: Marks, *, ipv6_ipsec: bool) -> list[Command]:
     return [
         add("counter", name=AH_REFUSED),
         base_chain(chain, "filter", "forward", 0),
-        *_leaving(chain, outside),
+        *_leaving(chain, outside, ports),
         rule(
             chain,
             "carried",
@@ -88,14 +89,15 @@ def _ipv6_ipsec(chain: str, inbound: tuple[Statement, ...]) -> list[Command]:
     ]
 
 
-def _leaving(chain: str, outside: str) -> list[Command]:
+def _leaving(chain: str, outside: str, ports: PortRules) -> list[Command]:
     """Let nothing out that nobody will translate, and tell a host that its AH cannot pass.
 
     AH authenticates both addresses (RFC 4302 section 3.3.3.1.1.1), so a NAT that carried it would only let
-    its receiver discard it (RFC 3715 section 2.1); the host shall know, and at once. What has no ports
-    leaves untracked, and BPF translates or drops it.
+    its receiver discard it (RFC 3715 section 2.1); the host shall know, and at once. What has no ports, or keeps
+    them, leaves untracked, and BPF translates or drops it.
     """
     outbound = *to_outside(outside), IS_IPV4
+    is_untracked = has(conntrack("state"), "untracked")
     return [
         rule(
             chain,
@@ -106,11 +108,15 @@ def _leaving(chain: str, outside: str) -> list[Command]:
             reject("admin-prohibited"),
         ),
         rule(chain, "would leave untranslated", *outbound, has(conntrack("state"), "invalid"), COUNT, DROP),
+        *(
+            rule(chain, f"keeps its port, {name}", *outbound, is_untracked, *datagrams, ACCEPT)
+            for name, datagrams in ports.datagrams()
+        ),
         rule(
             chain,
             "untracked by others",
             *outbound,
-            has(conntrack("state"), "untracked"),
+            is_untracked,
             is_(payload("ip", "protocol"), one_of(NEVER_UNTRACKED)),
             COUNT,
             DROP,

@@ -29,6 +29,7 @@ from throughway.core.errors import SettingsRejected
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
 from throughway.policy.guard import ATTACHED, guard, leaving
+from throughway.policy.kept import PortRules
 from throughway.policy.own import FAMILY, IS_IPV4, TABLE, add, base_chain, chain, rule, to_inside, to_outside
 from throughway.policy.rules import (
     Command,
@@ -65,6 +66,7 @@ class RulesetSettings:
     """Whether IPsec over IPv6 reaches inside hosts unasked (RFC 6092 section 3.2.4)."""
     attached: int | None = None
     """The index of the outside interface where it has the programs already, from an earlier run."""
+    ports: PortRules = field(default_factory=PortRules)
 
     def __post_init__(self) -> None:
         """Refuse names that no interface can have; the operator gave them."""
@@ -97,6 +99,11 @@ def remove() -> Ruleset:
     return Ruleset(({"add": table}, {"delete": table}))
 
 
+def update(*commands: Command) -> Ruleset:
+    """Make one transaction of commands about the table that is there."""
+    return Ruleset(commands)
+
+
 def build(settings: RulesetSettings) -> Ruleset:
     """Create our table, or replace the one of an earlier run; all but its timers."""
     outside, marks = settings.outside, settings.marks
@@ -108,10 +115,11 @@ def build(settings: RulesetSettings) -> Ruleset:
             add("set", name=ATTACHED, type="iface_index"),
             *_attached(settings.attached),
             add("ct helper", name="pptp", type="pptp", protocol="tcp", l3proto="ip"),
-            *untracked(outside, marks),
+            *settings.ports.sets(),
+            *untracked(outside, marks, settings.ports),
             *_adjust(outside),
-            *_mark_carried(outside, marks),
-            *guard(outside, marks, ipv6_ipsec=settings.ipv6_ipsec),
+            *_mark_carried(outside, marks, settings.ports),
+            *guard(outside, marks, settings.ports, ipv6_ipsec=settings.ipv6_ipsec),
             *translate(outside),
             *leaving(outside),
         )
@@ -159,7 +167,7 @@ def _adjust(outside: str) -> list[Command]:
     ]
 
 
-def _mark_carried(outside: str, marks: Marks) -> list[Command]:
+def _mark_carried(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
     """Set the CARRIED bit, and no other, on what a foreign filter has to let through.
 
     What comes from outside is marked only as the answer to what a host began, as a call that the
@@ -176,6 +184,10 @@ def _mark_carried(outside: str, marks: Marks) -> list[Command]:
     is_untracked = has(conntrack("state"), "untracked")
     without_ports = is_not(payload("ip", "protocol"), one_of(WITH_PORTS))
     rules = [rule(base, "without ports", *to_outside(outside), is_untracked, without_ports, jump(mark))]
+    rules += [
+        rule(base, f"keeps its port, {name}", *to_outside(outside), is_untracked, *datagrams, jump(mark))
+        for name, datagrams in ports.datagrams()
+    ]
     for word, path, direction, port, error in (
         ("out", to_outside(outside), "original", "dport", ["related", "untracked"]),
         ("in", to_inside(outside), "reply", "sport", "related"),

@@ -1,12 +1,13 @@
-"""What connection tracking never sees, because BPF translates it: protocols without ports, and ICMP errors about them.
+"""What connection tracking never sees, because BPF translates it: what has no ports or keeps them, and ICMP errors
+about that.
 
 There are two places for it. Most is told by the IP header, which every fragment has, and leaves
 tracking before its defragmentation (-400): BPF carries each fragment by itself, and the defragmentation
 would hold back those that follow an untracked first one.
 
-Two things are told only by what stands behind the IP header, in the first fragment alone: the version
-of GRE, whose version 1 is PPTP's and has to stay tracked for the kernel's helper, and the packet that an
-ICMP error quotes. These leave tracking when they are whole again, after the defragmentation and before
+Three things are told only by what stands behind the IP header, in the first fragment alone: the version
+of GRE, whose version 1 is PPTP's and has to stay tracked for the kernel's helper, the ports of UDP, and the packet
+that an ICMP error quotes. These leave tracking when they are whole again, after the defragmentation and before
 tracking itself (-200). So later fragments need no guess, in whatever order they come; the kernel
 fragments such packets again on their way out, as large as they came.
 """
@@ -16,6 +17,7 @@ from typing import Final
 from throughway.core.discriminators import NOT_OURS
 from throughway.core.ids import IpProtocol
 from throughway.core.marks import Marks
+from throughway.policy.kept import PortRules
 from throughway.policy.own import INSIDE, base_chain, fib_type, rule
 from throughway.policy.rules import NOTRACK, Command, Statement, behind_ip, bits, is_, is_not, meta, one_of, payload
 
@@ -48,7 +50,7 @@ ERROR_SIZE_MAX: Final = 576
 """Bytes of an ICMP error (RFC 1812 section 4.3.2.3). So BPF gets it in one piece, and can read it."""
 
 
-def untracked(outside: str, marks: Marks) -> list[Command]:
+def untracked(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
     """Keep connection tracking away from what BPF carries or has translated.
 
     What hosts send to an address of the router itself is for its own stack, and multicast and broadcast
@@ -109,5 +111,13 @@ def untracked(outside: str, marks: Marks) -> list[Command]:
             is_(behind_ip(*_QUOTED_GRE_VERSION), 0),
             elsewhere,
             NOTRACK,
+        ),
+        *(
+            rule(late, f"keeps its port, {name}", from_hosts, *datagrams, elsewhere, NOTRACK)
+            for name, datagrams in ports.datagrams()
+        ),
+        *(
+            rule(late, f"errors about what keeps its port, {name}", *error, *about, elsewhere, NOTRACK)
+            for name, about in ports.errors()
         ),
     ]

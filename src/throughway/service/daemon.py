@@ -23,10 +23,13 @@ from throughway.core.commands import (
     FanOut,
     ForgetPath,
     InstallMapping,
+    KeepPort,
     Record,
     Refuse,
     Reinject,
+    RememberPort,
     RemoveMapping,
+    TranslatePort,
     WakeAt,
 )
 from throughway.core.errors import KernelRefused
@@ -36,6 +39,7 @@ from throughway.core.events import (
     MappingsAdopted,
     OutsideAddressesChanged,
     PathChosen,
+    PortsRemembered,
     TimerExpired,
 )
 from throughway.core.findings import Level
@@ -48,6 +52,7 @@ from throughway.service import hearing, sessions, state
 from throughway.service.gateway import Gateway
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
+from throughway.service.remembered import RememberedPorts
 from throughway.service.telling import Teller
 
 log = structlog.get_logger()
@@ -65,7 +70,8 @@ class Daemon:
     def __init__(self, options: Options, limits: Limits | None = None) -> None:
         self._options: Final = options
         self._limits: Final = limits or Limits()
-        self._tracker: Final = Tracker(self._limits)
+        self._tracker: Final = Tracker(self._limits, options.ports)
+        self._remembered: Final = RememberedPorts(options.ports_file, self._limits.kept_ports_max)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
         self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
@@ -92,6 +98,7 @@ class Daemon:
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
+                self._recall()
                 self._adopt()
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
@@ -111,6 +118,7 @@ class Daemon:
                         tasks.create_task(self._gateway.flush_untranslated(), name="flows from before"),
                         tasks.create_task(self._own_tunnels.follow(), name="own tunnels"),
                         tasks.create_task(self._read_counters(), name="counters"),
+                        tasks.create_task(self._gateway.flush_ports(), name="ports"),
                     ]
                     await self._stopping.wait()
                     for task in running:
@@ -200,13 +208,20 @@ class Daemon:
                 plane.reinject(key)
             case Refuse(key, reason, cause):
                 plane.refuse(key, reason)
-                protocol = discriminators.name_of(key.protocol)
+                protocol = discriminators.name_of(key.protocol, key.port)
                 self._teller.tell("tunnel.refused", protocol=protocol, peer=str(key.peer), cause=cause)
             case RemoveMapping(key):
                 plane.remove(key)
             case ForgetPath(host, path):
                 is_last = not self._tracker.addresses.hosts_at(path)
                 self._gateway.forget_path(host, path, is_last=is_last)
+            case KeepPort(peer, port):
+                self._gateway.keep_port(peer, port)
+            case TranslatePort(peer, port):
+                self._remembered.discard(peer, port)
+                self._gateway.translate_port(peer, port)
+            case RememberPort(peer, port):
+                self._remembered.add(peer, port)
             case WakeAt(at):
                 self._wake_timer = asyncio.get_running_loop().call_at(at, self._wake)
             case Record(name, fields):
@@ -235,6 +250,10 @@ class Daemon:
             await asyncio.sleep(0)
 
     # Restart, and the world changing
+
+    def _recall(self) -> None:
+        if entries := self._remembered.entries:
+            self._handle(PortsRemembered(entries), time.monotonic())
 
     def _adopt(self) -> None:
         adoption = self._gateway.plane.adoption
@@ -281,6 +300,7 @@ class Daemon:
             mappings=self._tracker.mapping_count,
             session_count=sessions.count(self._tracker, tracked),
             adopted=self._adopted,
+            learned=self._tracker.ports_learned(),
         )
 
     async def _answer_sessions(self, params: Params) -> SessionPage:

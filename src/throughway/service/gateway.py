@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Final, Self
 
@@ -13,14 +14,15 @@ from throughway.core.addresses import Slots
 from throughway.core.errors import KernelRefused, SettingsRejected
 from throughway.core.events import OutsideAddressesChanged
 from throughway.core.findings import Finding
-from throughway.core.ids import Host, Path
+from throughway.core.ids import Host, Path, Peer, UdpPort
+from throughway.core.kept_ports import PortSetting
 from throughway.core.limits import Limits
 from throughway.dataplane import conntrack, ctflush, links
 from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
 from throughway.dataplane.links import Link
 from throughway.dataplane.nft import Nft
-from throughway.policy import foreign, refused, ruleset
+from throughway.policy import foreign, kept, refused, ruleset
 from throughway.service.alone import alone_in_namespace
 from throughway.service.following import Following
 from throughway.service.noted import NotedSettings
@@ -70,6 +72,8 @@ class Gateway:
         self._marks: Final = settings.marks
         self._limits: Final = settings.limits
         self._watch: Final = Watch()
+        self._kept: Final[dict[Peer, set[UdpPort]]] = {}
+        self._to_flush: Final[asyncio.Queue[tuple[Peer, UdpPort]]] = asyncio.Queue()
         self.findings: tuple[Finding, ...] = ()
 
     @classmethod
@@ -85,7 +89,12 @@ class Gateway:
         async with AsyncExitStack() as undo:
             undo.enter_context(alone_in_namespace(options.socket.parent, options.gateway))
             nft = undo.enter_context(Nft())
-            settings = BpfSettings(outside=outside.interface, limits=limits, attach=options.attach)
+            settings = BpfSettings(
+                outside=outside.interface,
+                limits=limits,
+                attach=options.attach,
+                ports_kept=frozenset(port for port, wanted in options.ports.items() if wanted is PortSetting.KEEP),
+            )
             plane = BpfDataPlane.open(settings)
             gateway = cls(options, plane, nft, outside, insides, settings)
             undo.callback(gateway._close)
@@ -110,11 +119,15 @@ class Gateway:
             marks=self._marks,
             ipv6_ipsec=self._options.ipv6_ipsec,
             attached=self._outside_index if self._places.are_attached else None,
+            ports=kept.PortRules(
+                self._options.ports, [(peer, port) for peer, ports in self._kept.items() for port in ports]
+            ),
         )
         self._paths.read()
         for transaction in ruleset.transactions(settings, self._limits):
             self._nft.apply(transaction)
             self._is_laid = True
+        self.plane.keep_ports(self._kept)
         self.lay_paths(chosen)
         self._places.attach()
         if enabled := self._settings.enable():
@@ -141,6 +154,30 @@ class Gateway:
         if self._is_laid:
             with _undoing("rules"):
                 self._nft.apply(ruleset.remove().to_json())
+
+    def keep_port(self, peer: Peer, port: UdpPort) -> None:
+        """Carry the port of hosts to this peer from now on; before `carry`, note it for then. Raises KernelRefused."""
+        self._kept.setdefault(peer, set()).add(port)
+        if self._is_laid:
+            self.plane.keep_ports(self._kept)
+            self._nft.apply(ruleset.update(kept.keep(peer, port)).to_json())
+            self._to_flush.put_nowait((peer, port))
+
+    def translate_port(self, peer: Peer, port: UdpPort) -> None:
+        """Leave the port of hosts to this peer to the kernel again. Raises KernelRefused."""
+        ports = self._kept.get(peer, set())
+        ports.discard(port)
+        if not ports:
+            self._kept.pop(peer, None)
+        if self._is_laid:
+            self._nft.apply(ruleset.update(kept.translate(peer, port)).to_json())
+            self.plane.keep_ports(self._kept)
+
+    async def flush_ports(self) -> None:
+        """Have the kernel forget what it has tracked of a port that is kept now, whenever there is one. Never ends."""
+        while True:
+            peer, port = await self._to_flush.get()
+            await _flush(f"{peer} udp {int(port)}", partial(ctflush.flush_port, peer, port))
 
     @property
     def attached_by(self) -> str:
@@ -201,7 +238,8 @@ class Gateway:
             if self.outside_addresses != before:
                 on_addresses(self._addresses_now(before))
                 for address in set(before) - set(self.outside_addresses):
-                    flushes.create_task(_flush(address), name=f"flush {address}")
+                    flush = partial(ctflush.flush_of, address)
+                    flushes.create_task(_flush(str(address), flush), name=f"flush {address}")
             return is_done
 
         async with asyncio.TaskGroup() as flushes:
@@ -233,14 +271,14 @@ def _undoing(what: str) -> Iterator[None]:
         log.error("gateway.not_undone", what=what, problem=str(problem))
 
 
-async def _flush(address: IPv4Address) -> None:
-    """Have the kernel forget what was translated to an address that is not the outside's any more."""
+async def _flush(what: str, flush: Callable[[], int]) -> None:
+    """Have the kernel forget flows: of an address that is not the outside's any more, or of a port that is kept now."""
     try:
-        count = await asyncio.to_thread(ctflush.flush_of, address)
+        count = await asyncio.to_thread(flush)
     except (KernelRefused, OSError) as problem:
-        log.warning("flows.not_flushed", address=str(address), problem=str(problem))
+        log.warning("flows.not_flushed", of=what, problem=str(problem))
     else:
-        log.info("flows.flushed", address=str(address), count=count)
+        log.info("flows.flushed", of=what, count=count)
 
 
 async def _look_up(option: str, name: str) -> Link:

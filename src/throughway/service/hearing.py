@@ -9,6 +9,7 @@ from throughway.core.events import (
     EspUnclaimed,
     Event,
     HostDisowned,
+    IkeExchange,
     IkeMessageSeen,
     L2tpControlSeen,
     PortlessFromInside,
@@ -16,9 +17,9 @@ from throughway.core.events import (
     RefusalKind,
 )
 from throughway.core.flows import Direction
-from throughway.core.ids import IpProtocol, Spi
+from throughway.core.ids import IpProtocol, Spi, UdpPort
 from throughway.core.ports import AhObserved, ControlObserved, Disowned, IkeObserved, Punted, Report
-from throughway.wire import esp, ike, ipv4, l2tpv3
+from throughway.wire import esp, ike, ipv4, l2tp, l2tpv3
 
 _REFUSALS: Final = {2: RefusalKind.PROTOCOL_UNREACHABLE, 3: RefusalKind.PORT_UNREACHABLE}
 """Codes of ICMP destination unreachable by which a host says that a packet is not its own (RFC 792)."""
@@ -42,11 +43,11 @@ def event_of(report: Report) -> Event | None:
 def _question(report: Punted) -> Event | None:
     key = report.key
     if key.protocol != IpProtocol.ESP:
-        if not discriminators.is_ours(key.protocol):
+        if not discriminators.is_ours(key.protocol, key.port):
             return None
         if key.direction is Direction.TO_INSIDE:
-            return PortlessUnclaimed(key.path, key.protocol, key.discriminator)
-        return PortlessFromInside(key.host, key.peer, key.protocol, key.discriminator, report.slot)
+            return PortlessUnclaimed(key.path, key.protocol, key.discriminator, key.port)
+        return PortlessFromInside(key.host, key.peer, key.protocol, key.discriminator, report.slot, key.port)
     packet = ipv4.parse(report.packet)
     header = esp.parse(packet.payload) if packet else None
     if header is None:
@@ -70,15 +71,22 @@ def _ike_message(report: IkeObserved) -> Event | None:
         from_host=report.direction is Direction.TO_PEER,
         floated=report.floated,
         slot=report.slot,
+        host_port=report.host_port,
+        is_first=header.exchange is IkeExchange.INITIAL and header.responder_spi == 0,
     )
 
 
 def _control_message(report: ControlObserved) -> Event | None:
-    message = l2tpv3.parse_control(report.message) if report.protocol == IpProtocol.L2TPV3 else None
+    from_host = report.direction is Direction.TO_PEER
+    if report.protocol == IpProtocol.UDP:
+        message = l2tp.parse_control(report.message)
+        port = int(UdpPort.L2TP)
+    else:
+        message = l2tpv3.parse_control(report.message) if report.protocol == IpProtocol.L2TPV3 else None
+        port = 0
     if message is None:
         return None
-    is_from_host = report.direction is Direction.TO_PEER
-    return L2tpControlSeen(report.host, report.peer, is_from_host, message, report.slot)
+    return L2tpControlSeen(report.host, report.peer, from_host, message, report.slot, port, report.host_port)
 
 
 def _disowned(report: Disowned) -> Event | None:

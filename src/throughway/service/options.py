@@ -8,8 +8,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
-from throughway.control.paths import GatewayNameRejected, socket_path
+from throughway.control.paths import GatewayNameRejected, socket_path, state_directory
 from throughway.core.errors import SettingsRejected
+from throughway.core.ids import UdpPort
+from throughway.core.kept_ports import PortSetting
 
 AttachWay: TypeAlias = Literal["auto", "tcx", "clsact"]
 ATTACH_WAYS: Final = get_args(AttachWay)
@@ -25,6 +27,9 @@ class Options:
     attach: AttachWay = "auto"
     ipv6_ipsec: bool = True
     """Let IPsec over IPv6 in to the devices unasked (RFC 6092 section 3.2.4)."""
+    ike_port: PortSetting = PortSetting.AUTO
+    l2tp_port: PortSetting = PortSetting.AUTO
+    """Whether hosts keep these UDP ports, or have them translated."""
     keep: bool = False
     """Leave rules, programs and mappings at work when the daemon stops."""
     outside_addresses: tuple[IPv4Address, ...] = ()
@@ -44,6 +49,16 @@ class Options:
             raise SettingsRejected("--inside", "an interface is named twice")
         if len(set(self.outside_addresses)) != len(self.outside_addresses):
             raise SettingsRejected("--outside-address", "an address is named twice")
+
+    @property
+    def ports(self) -> dict[UdpPort, PortSetting]:
+        """What is wanted of the UDP ports that may be kept."""
+        return {UdpPort.IKE: self.ike_port, UdpPort.L2TP: self.l2tp_port}
+
+    @property
+    def ports_file(self) -> Path:
+        """Where it is remembered with which peers a port has to be kept."""
+        return state_directory() / f"{self.gateway}.ports.json"
 
     @property
     def socket(self) -> Path:
@@ -84,6 +99,13 @@ def parse(arguments: Sequence[str]) -> Options:
         default=True,
         help="let IPsec over IPv6 in to the devices unasked (RFC 6092)",
     )
+    for option, protocol in (("--ike-port", "IKE (UDP 500)"), ("--l2tp-port", "L2TP (UDP 1701)")):
+        parser.add_argument(
+            option,
+            choices=[setting.value for setting in PortSetting],
+            default=PortSetting.AUTO.value,
+            help=f"whether devices keep the port of {protocol}; auto keeps it with peers that need it",
+        )
     parser.add_argument("--keep", action="store_true", help="leave everything at work when stopped")
     chosen = parser.parse_args(arguments)
     return Options(
@@ -92,6 +114,8 @@ def parse(arguments: Sequence[str]) -> Options:
         gateway=chosen.gateway,
         attach=chosen.attach,
         ipv6_ipsec=chosen.ipv6_ipsec,
+        ike_port=PortSetting(chosen.ike_port),
+        l2tp_port=PortSetting(chosen.l2tp_port),
         keep=chosen.keep,
         outside_addresses=tuple(chosen.outside_address),
     )

@@ -8,7 +8,7 @@ from throughway.core import discriminators
 from throughway.core.addresses import Slots
 from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, UdpPort
 from throughway.core.ports import InstalledFlow
 from throughway.core.reasons import Reason
 from throughway.core.tracked import TrackedFlow
@@ -59,10 +59,10 @@ def page(rows: list[Session], query: SessionsQuery) -> SessionPage:
 
 
 def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], slots: Slots, now: float) -> Session:
-    protocol, host, peer = tunnels.protocol, tunnels.host, tunnels.peer
+    protocol, port, host, peer = tunnels.protocol, tunnels.port, tunnels.host, tunnels.peer
     names_to_inside = tunnels.to_inside + tunnels.contested
-    to_peer = [FlowKey.to_peer(protocol, host, peer, name) for name in tunnels.to_peer]
-    to_inside = [FlowKey.to_inside(protocol, Path(peer, tunnels.slot), name) for name in names_to_inside]
+    to_peer = [FlowKey.to_peer(protocol, host, peer, name, port) for name in tunnels.to_peer]
+    to_inside = [FlowKey.to_inside(protocol, Path(peer, tunnels.slot), name, port) for name in names_to_inside]
     sent = [flows[key].count for key in to_peer if key in flows]
     received = [flows[key].count for key in to_inside if key in flows]
     created = [flows[key].created_at for key in to_peer + to_inside if key in flows]
@@ -70,12 +70,13 @@ def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], 
     # The kernel's time of a packet is that of its last clock tick, which may be before the mapping was made.
     last_at = max([began_at, *(count.last_packet_at for count in sent + received)])
     return Session(
-        id=f"{discriminators.name_of(protocol)}-{_name(host)}-{peer}" + (f"-{tunnels.slot}" if tunnels.slot else ""),
+        id=f"{discriminators.name_of(protocol, port)}-{_name(host)}-{peer}"
+        + (f"-{tunnels.slot}" if tunnels.slot else ""),
         device=_name(host),
-        protocol=discriminators.name_of(protocol),
+        protocol=discriminators.name_of(protocol, port),
         peer=str(peer),
-        discriminators_to_peer=_words(protocol, tunnels.to_peer),
-        discriminators_to_inside=_words(protocol, names_to_inside),
+        discriminators_to_peer=_words(protocol, tunnels.to_peer, port),
+        discriminators_to_inside=_words(protocol, names_to_inside, port),
         verdict=_verdict(tunnels, received),
         candidates=tunnels.rivals,
         packets_to_peer=_packets(sent),
@@ -97,15 +98,15 @@ def _verdict(tunnels: Tunnels, received: list[FlowCount]) -> Verdict:
     return Verdict.CERTAIN if has_answer else Verdict.WAITING
 
 
-def _words(protocol: int, names: Iterable[int]) -> tuple[str, ...]:
-    return tuple(words for name in names if (words := discriminators.words_of(protocol, name)))
+def _words(protocol: int, names: Iterable[int], port: int) -> tuple[str, ...]:
+    return tuple(words for name in names if (words := discriminators.words_of(protocol, name, port)))
 
 
 def _refused_session(refusal: Refusal, now: float) -> Session:
-    name, device = discriminators.name_of(refusal.protocol), _name(refusal.host)
-    words = _words(refusal.protocol, [refusal.discriminator])
+    name, device = discriminators.name_of(refusal.protocol, refusal.port), _name(refusal.host)
+    words = _words(refusal.protocol, [refusal.discriminator], refusal.port)
     # What a host assigns to itself names what would come to it; everything else names what it sends.
-    is_assigned = refusal.protocol == IpProtocol.L2TPV3
+    is_assigned = refusal.protocol == IpProtocol.L2TPV3 or refusal.port == UdpPort.L2TP
     return Session(
         id=f"refused-{name}-{device}-{refusal.peer}-{refusal.discriminator:x}",
         device=device,
@@ -136,6 +137,10 @@ def _why(refusal: Refusal) -> str:
             fact, remedy = "has GRE without a key with this peer", "Give each tunnel a key of its own."
         case IpProtocol.GRE:
             fact, remedy = "has GRE with the same key with this peer", "Give one of the tunnels another key."
+        case IpProtocol.UDP if refusal.port == UdpPort.IKE:
+            fact, remedy = "has the same IKE SA with this peer", "Start the VPN on this device again."
+        case IpProtocol.UDP:
+            fact, remedy = "has the same L2TP ID with this peer", "Start the tunnel again, or give it another ID."
         case IpProtocol.L2TPV3:
             fact, remedy = "has the same L2TPv3 ID with this peer", "Start the tunnel again, or give it another ID."
         case _:

@@ -1,16 +1,25 @@
 """The gateway at a glance."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from throughway import __version__
 from throughway.control.schema import AttachedBy, Finding, Level, Status
+from throughway.core.ids import Peer, UdpPort
 from throughway.service.gateway import Gateway
 from throughway.service.options import Options
 
 
 def status(
-    options: Options, gateway: Gateway, *, uptime_s: float, mappings: int, session_count: int, adopted: int
+    options: Options,
+    gateway: Gateway,
+    *,
+    uptime_s: float,
+    mappings: int,
+    session_count: int,
+    adopted: int,
+    learned: Sequence[tuple[Peer, UdpPort]],
 ) -> Status:
     """Put the state of the gateway together. `adopted` is how many mappings the start took over."""
     return Status(
@@ -28,6 +37,9 @@ def status(
         pending=gateway.plane.pending_count(),
         sessions=session_count,
         adopted=adopted,
+        ike_port=options.ike_port.value,
+        l2tp_port=options.l2tp_port.value,
+        ports_kept=tuple(f"{peer} udp {int(port)}" for peer, port in learned),
         reasons={reason.name.lower().replace("_", "-"): count for reason, count in gateway.plane.reasons().items()},
         findings=tuple(
             Finding(

@@ -74,7 +74,7 @@ def parse_control(message: bytes) -> L2tpControl | None:
     if flags & _FLAGS_AND_VERSION_MASK != _CONTROL_VERSION_3 or size < HEADER_SIZE:
         return None
     values: dict[int, int] = {}
-    for attribute, value in _avps(message[HEADER_SIZE:size]):
+    for attribute, value in avps(message[HEADER_SIZE:size]):
         if len(value) == _VALUE_SIZES.get(attribute):
             values.setdefault(attribute, int.from_bytes(value, "big"))
     return L2tpControl(
@@ -86,7 +86,7 @@ def parse_control(message: bytes) -> L2tpControl | None:
     )
 
 
-def _avps(data: bytes) -> Iterator[tuple[int, bytes]]:
+def avps(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield type and value of the AVPs that are whole, not hidden and not a vendor's own (RFC 3931 section 5.1)."""
     at = 0
     while at + _AVP.size <= len(data):

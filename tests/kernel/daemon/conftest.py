@@ -9,7 +9,7 @@ import pytest
 from tests.kernel.bpf_plane.net import Network
 from tests.kernel.daemon.net import Ends, network
 from tests.kernel.daemon.process import SOURCE, Daemon
-from throughway.control.paths import RUNTIME_DIRECTORY_VARIABLE
+from throughway.control.paths import RUNTIME_DIRECTORY_VARIABLE, STATE_DIRECTORY_VARIABLE
 
 
 @pytest.fixture
@@ -26,10 +26,11 @@ def ends(net: Network) -> Iterator[Ends]:
 
 @pytest.fixture
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the daemons of this test have their sockets and notes."""
+    """Where the daemons of this test have their sockets and notes, and in `state` what they remember."""
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.setenv(RUNTIME_DIRECTORY_VARIABLE, str(folder))
+    monkeypatch.setenv(STATE_DIRECTORY_VARIABLE, str(folder / "state"))
     return folder
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.kernel.bpf_plane.net import Network, run
 from tests.kernel.daemon.conftest import MakeDaemon
-from tests.kernel.daemon.net import ALICE, BOB, NEW_OUTSIDE, OUTSIDE, PEER, Ends, batch, wait_for
+from tests.kernel.daemon.net import ALICE, BOB, NEW_OUTSIDE, OUTSIDE, PEER, Ends, batch, ike_message, wait_for
 from tests.kernel.daemon.process import BOTH, Daemon
 from throughway.core.ids import Host
 
@@ -106,3 +106,23 @@ def test_killed_daemon_comes_back_to_the_same_addresses(make_daemon: MakeDaemon,
     ends.exchange(BOB, 0xB1, 35, 1, OUTSIDE)
     tunnel(ends, BOB, 0xB1, OUTSIDE, is_new=False)
     assert not second.lines("mapping.contested")
+
+
+def test_ike_on_a_kept_port_goes_by_the_address_of_all_else(daemon: Daemon, two: Network, ends: Ends) -> None:
+    """Equal SPIs of IKE pass too, and the peer sees port 500 of both hosts."""
+    daemon.up(*BOTH, "--ike-port", "keep")
+    message, answer = ike_message(0xA1, 34, 0), ike_message(0xA1, 34, 0, is_answer=True)
+    for host, address in OF.items():
+        ends.ike[host].socket.sendto(message, (str(PEER), 500))
+        assert ends.ike[PEER].socket.recvfrom(4096) == (message, (str(address), 500))
+    for host, address in reversed(OF.items()):
+        ends.ike[PEER].socket.sendto(answer, (str(address), 500))
+        assert ends.ike[host].socket.recv(4096) == answer
+        tunnel(ends, host, 0, address, is_new=False)
+    assert not daemon.lines("mapping.contested")
+    rows = {(row.device, row.address) for row in daemon.sessions("ike").values()}
+    assert rows == {(str(host), str(address)) for host, address in OF.items()}
+    batch(two.router, f"address del {SECOND}/24 dev out0")
+    wait_for("followed", lambda: daemon.status().outside_addresses == (str(OUTSIDE),))
+    ends.ike[BOB].socket.sendto(ike_message(0xB2, 34, 0), (str(PEER), 500))
+    assert ends.ike[PEER].socket.recvfrom(4096)[1] == (str(OUTSIDE), 500)

@@ -11,6 +11,7 @@ from throughway.cli.start import (
     CAPABILITIES,
     Attach,
     CannotStart,
+    PortChoice,
     check_addresses,
     check_interfaces,
     check_privileges,
@@ -18,6 +19,7 @@ from throughway.cli.start import (
     daemon_command,
 )
 from throughway.control.paths import socket_path
+from throughway.core.kept_ports import PortSetting
 
 HERE = ["lan0", "wan0", "lo"]
 ALL_CAPABILITIES = (1 << 41) - 1
@@ -29,6 +31,12 @@ def test_the_daemon_gets_the_options_and_imports_nothing_from_the_working_direct
         sys.executable, "-P", "-m", "throughway.service", "--inside", "lan0", "--inside", "lan1", "--outside", "wan0",
         "--gateway", "office", "--attach", "clsact", "--no-ipv6-ipsec", "--keep",
     ]  # fmt: skip
+
+
+def test_the_daemon_gets_the_wishes_about_ports() -> None:
+    chosen = daemon_arguments(["lan0"], "wan0", "x", Attach.AUTO, False, True, PortChoice.KEEP, PortChoice.TRANSLATE)
+    assert chosen[-4:] == ["--ike-port", "keep", "--l2tp-port", "translate"]
+    assert [choice.value for choice in PortChoice] == [setting.value for setting in PortSetting]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +62,7 @@ def test_interfaces_that_are_here_are_taken() -> None:
 
 def test_the_daemon_gets_the_outside_addresses() -> None:
     given = ["192.0.2.2", "192.0.2.3"]
-    arguments = daemon_arguments(["lan0"], "wan0", "office", Attach.AUTO, False, True, given)
+    arguments = daemon_arguments(["lan0"], "wan0", "office", Attach.AUTO, False, True, outside_addresses=given)
     assert [arguments[at + 1] for at, word in enumerate(arguments) if word == "--outside-address"] == given
 
 

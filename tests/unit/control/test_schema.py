@@ -37,12 +37,21 @@ def test_the_keys_of_a_status_are_those_of_the_contract() -> None:
     assert list(STATUS.to_json()) == [
         "version", "gateway", "pid", "uptime_s", "inside", "outside", "outside_address", "attached_by", "memory_bytes",
         "mappings", "pending", "sessions", "adopted", "reasons", "findings", "outside_addresses",
+        "ike_port", "l2tp_port", "ports_kept",
     ]  # fmt: skip
 
 
 def test_a_session_of_an_older_daemon_has_no_reason() -> None:
     older = {key: value for key, value in ESP.to_json().items() if key not in ("reason", "address")}
     assert Session.from_json(older) == ESP
+
+
+def test_an_older_daemon_says_nothing_of_ports() -> None:
+    older = {key: value for key, value in STATUS.to_json().items() if "port" not in key}
+    read = Status.from_json(older)
+    assert (read.ike_port, read.l2tp_port, read.ports_kept) == ("auto", "auto", ())
+    kept = replace(STATUS, ike_port="keep", ports_kept=("203.0.113.9 udp 500",))
+    assert Status.from_json(kept.to_json()) == kept
 
 
 def test_keys_of_a_newer_daemon_are_left_alone() -> None:

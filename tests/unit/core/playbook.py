@@ -8,7 +8,7 @@ data plane must be named; Record and WakeAt may go unnamed. Commands about one f
 come in any order, and so do the hosts of a FanOut. `nothing()` stands for an answer without commands.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from throughway.core.commands import (
@@ -16,15 +16,19 @@ from throughway.core.commands import (
     FanOut,
     ForgetPath,
     InstallMapping,
+    KeepPort,
     Record,
     Refuse,
     Reinject,
+    RememberPort,
     RemoveMapping,
+    TranslatePort,
     WakeAt,
 )
 from throughway.core.events import Event, IkeExchange, IkeMessageSeen, TimerExpired
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi, UdpPort
+from throughway.core.kept_ports import PortSetting
 from throughway.core.limits import Limits
 from throughway.core.tracker import Tracker
 from throughway.core.verdicts import Certain, Contested
@@ -35,11 +39,13 @@ _WAKES_MAX = 10_000
 class Playbook:
     """Plays one conversation. `now` is the tracker's clock in seconds; a test moves it as it likes."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.tracker = Tracker(limits or Limits())
+    def __init__(self, limits: Limits | None = None, ports: Mapping[UdpPort, PortSetting] | None = None) -> None:
+        self.tracker = Tracker(limits or Limits(), ports)
         self.now = 1000.0
         self.answer: list[Command] = []
         self.mappings: dict[FlowKey, tuple[Host, ...]] = {}
+        self.kept: set[tuple[Peer, UdpPort]] = set()
+        """Where a port is kept by now."""
         self._unnamed: list[Command] = []
         self._is_named = False
         self._wakes: list[float] = []
@@ -123,7 +129,11 @@ class Playbook:
                 self.mappings.pop(key, None)
             case WakeAt(at):
                 self._wakes.append(at)
-            case Reinject() | Refuse() | Record() | ForgetPath():
+            case KeepPort(peer, port):
+                self.kept.add((peer, port))
+            case TranslatePort(peer, port):
+                self.kept.discard((peer, port))
+            case Reinject() | Refuse() | Record() | RememberPort() | ForgetPath():
                 pass
 
 
@@ -178,6 +188,8 @@ def _is_about_same(command: Command, expected: Command) -> bool:
             return command == expected
         case (Record() | WakeAt() | ForgetPath(), _) | (_, Record() | WakeAt() | ForgetPath()):
             return False
+        case (KeepPort() | TranslatePort() | RememberPort(), _) | (_, KeepPort() | TranslatePort() | RememberPort()):
+            return type(command) is type(expected)
         case _:
             return command.key == expected.key
 

@@ -139,13 +139,17 @@ ELSEWHERE = {
     "early_fragment_s": "unit/dataplane/test_fragments.py",
     "held_s": "kernel/bpf_plane/test_hold.py",
     "refused_s": "kernel/bpf_plane/test_hold.py",
+    "port_unanswered_s": "unit/core/test_kept_ports.py",
+    "port_trial_s": "unit/core/test_kept_ports.py",
+    "port_pause_s": "unit/core/test_kept_ports.py",
+    "kept_port_idle_s": "unit/core/test_kept_ike.py",
     "path_remembered_s": "kernel/firewall/test_paths.py",
     "counters_every_s": "kernel/daemon/test_timers.py",
     "udp_idle_s": "kernel/firewall/test_timers.py",
     "pptp_control_idle_s": "kernel/firewall/test_timers.py",
     "pptp_call_idle_s": "kernel/firewall/test_pptp.py",
 }
-"""The tests that measure those which are not the tracker's."""
+"""The tests that measure those which are not the tracker's, or which need more than one case."""
 
 
 @pytest.mark.parametrize(("limit", "begin", "is_still_so"), CASES.values(), ids=CASES)

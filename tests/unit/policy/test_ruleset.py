@@ -2,14 +2,18 @@
 
 import json
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from throughway.core.errors import SettingsRejected
+from throughway.core.ids import Peer, UdpPort
+from throughway.core.kept_ports import PortSetting
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.policy.ruleset import Ruleset, RulesetSettings, attached, build, remove, transactions
+from throughway.policy.kept import PortRules, keep, translate
+from throughway.policy.ruleset import Ruleset, RulesetSettings, attached, build, remove, transactions, update
 
 GOLDEN = Path(__file__).with_name("ruleset.golden")
 SETTINGS = RulesetSettings(insides=("lan1", "lan0"), outside="wan0")
@@ -44,6 +48,31 @@ def test_the_interface_with_programs_is_noted_alone() -> None:
     assert attached(None).commands == (flush,)
     assert element not in build(SETTINGS).commands
     assert element in build(replace(SETTINGS, attached=7)).commands
+
+
+PEER, OTHER = Peer(IPv4Address("203.0.113.9")), Peer(IPv4Address("203.0.113.10"))
+
+
+def ruleset_of(ike: PortSetting, *learned: tuple[Peer, UdpPort]) -> str:
+    ports = PortRules({UdpPort.IKE: ike, UdpPort.L2TP: PortSetting.TRANSLATE}, learned)
+    return lines(build(RulesetSettings(insides=("lan0",), outside="wan0", ports=ports)))
+
+
+def test_a_port_is_kept_with_the_peers_of_a_set_with_all_or_with_none() -> None:
+    learned = ruleset_of(PortSetting.AUTO, (PEER, UdpPort.IKE), (OTHER, UdpPort.L2TP))
+    assert "@keeps_ike" in learned
+    assert '"elem": ["203.0.113.9"]' in learned
+    assert "keeps its port, IKE" in ruleset_of(PortSetting.KEEP)
+    for text in (ruleset_of(PortSetting.KEEP), ruleset_of(PortSetting.TRANSLATE)):
+        assert "keeps_ike" not in text
+    assert "keeps its port" not in ruleset_of(PortSetting.TRANSLATE)
+
+
+def test_a_peer_is_put_into_the_set_and_taken_out_again() -> None:
+    (added,), (taken,) = update(keep(PEER, UdpPort.IKE)).commands, update(translate(PEER, UdpPort.IKE)).commands
+    assert added["add"] == taken["delete"]
+    assert added["add"]["element"]["name"] == "keeps_ike"
+    assert added["add"]["element"]["elem"] == ["203.0.113.9"]
 
 
 def test_building_begins_with_removing_so_that_it_replaces() -> None:

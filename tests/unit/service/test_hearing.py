@@ -11,6 +11,7 @@ from throughway.core.events import (
     EspFromInside,
     EspUnclaimed,
     HostDisowned,
+    IkeMessageSeen,
     L2tpControl,
     L2tpControlSeen,
     PortlessFromInside,
@@ -19,7 +20,7 @@ from throughway.core.events import (
 )
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Path, Peer, Spi
-from throughway.core.ports import AhObserved, ControlObserved, Disowned, Punted
+from throughway.core.ports import AhObserved, ControlObserved, Disowned, IkeObserved, Punted
 from throughway.service.hearing import event_of
 
 ALICE = Host(IPv4Address("192.168.1.10"))
@@ -42,6 +43,8 @@ def ip(protocol: int, payload: bytes) -> bytes:
         (FlowKey.to_peer(L2TPV3, ALICE, PEER, 9), b"", PortlessFromInside(ALICE, PEER, L2TPV3, 9)),
         (FlowKey.to_peer(94, ALICE, PEER, 0), b"", PortlessFromInside(ALICE, PEER, 94, 0)),
         (FlowKey.to_peer(17, ALICE, PEER, 0), b"", None),
+        (FlowKey.to_peer(17, ALICE, PEER, 7, 500), b"", PortlessFromInside(ALICE, PEER, 17, 7, port=500)),
+        (FlowKey.to_inside(17, Path(PEER, 0), 7, 1701), b"", PortlessUnclaimed(Path(PEER, 0), 17, 7, 1701)),
     ],
 )
 def test_questions(key: FlowKey, payload: bytes, event: object) -> None:
@@ -54,6 +57,25 @@ def test_control_messages() -> None:
     assert seen == L2tpControlSeen(ALICE, PEER, True, L2tpControl(5, assigned_connection_id=0xC0FFEE))
     assert event_of(ControlObserved(ALICE, PEER, Direction.TO_INSIDE, L2TPV3, message[:9])) is None
     assert event_of(ControlObserved(ALICE, PEER, Direction.TO_INSIDE, GRE, message)) is None
+
+
+@pytest.mark.parametrize(
+    ("exchange", "responder_spi", "is_first"), [(34, 0, True), (4, 0, True), (34, 9, False), (37, 0, False)]
+)
+def test_a_first_message_of_ike_knows_of_no_answer(exchange: int, responder_spi: int, is_first: bool) -> None:
+    version = 0x10 if exchange == 4 else 0x20
+    message = pack("!QQBBBBII", 5, responder_spi, 33, version, exchange, 8, 0, 28)
+    seen = event_of(IkeObserved(ALICE, PEER, Direction.TO_PEER, False, message, host_port=4711))
+    assert isinstance(seen, IkeMessageSeen)
+    assert (seen.initiator_spi, seen.is_first, seen.host_port) == (5, is_first, 4711)
+
+
+def test_control_messages_over_udp() -> None:
+    message = pack("!6H", 0xC802, 20, 0, 0, 0, 0) + pack("!4H", 0x8008, 0, 9, 0xCAFE)
+    seen = event_of(ControlObserved(ALICE, PEER, Direction.TO_INSIDE, 17, message, host_port=1701))
+    wanted = L2tpControl(0, assigned_connection_id=0xCAFE, version=2)
+    assert seen == L2tpControlSeen(ALICE, PEER, False, wanted, port=1701, host_port=1701)
+    assert event_of(ControlObserved(ALICE, PEER, Direction.TO_INSIDE, 17, b"\0\2", host_port=1701)) is None
 
 
 def test_ah() -> None:

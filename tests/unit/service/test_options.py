@@ -5,6 +5,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from throughway.core.errors import SettingsRejected
+from throughway.core.ids import UdpPort
+from throughway.core.kept_ports import PortSetting
 from throughway.service.options import Options, parse
 
 
@@ -16,6 +18,13 @@ def test_command_line_is_read() -> None:
     assert options.outside_addresses == ()
     named = parse(["--inside", "lan0", "--outside", "wan0", "--outside-address", "192.0.2.2"])
     assert named.outside_addresses == (IPv4Address("192.0.2.2"),)
+
+
+def test_ports_are_learned_unless_the_operator_has_settled_them() -> None:
+    usual = parse(["--inside", "lan0", "--outside", "wan0"])
+    assert set(usual.ports.values()) == {PortSetting.AUTO}
+    settled = parse(["--inside", "lan0", "--outside", "wan0", "--ike-port", "keep", "--l2tp-port", "translate"])
+    assert settled.ports == {UdpPort.IKE: PortSetting.KEEP, UdpPort.L2TP: PortSetting.TRANSLATE}
 
 
 @pytest.mark.parametrize(

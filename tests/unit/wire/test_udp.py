@@ -1,8 +1,11 @@
 """UDP and the non-ESP marker."""
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet import UDP
+from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 
 from throughway.wire import udp
@@ -31,6 +34,35 @@ def test_bytes_behind_the_datagram_are_not_payload() -> None:
 def test_length_below_the_header_is_refused() -> None:
     assert udp.parse(bytes(UDP(len=7))) is None
     assert udp.parse(bytes(UDP())[:7]) is None
+
+
+def packet(size: int = 60, **udp_fields: Any) -> bytes:
+    body = Raw(bytes(i & 0xFF for i in range(size)))
+    return bytes(IP(src="10.0.0.1", dst="203.0.113.9") / UDP(sport=500, dport=500, **udp_fields) / body)
+
+
+def left_to_hardware(whole: bytes) -> bytes:
+    """Write what Linux does where the interface computes the checksum: the sum of the pseudo header."""
+    pseudo = whole[12:20] + bytes([0, 17]) + (len(whole) - 20).to_bytes(2, "big")
+    total = sum(int.from_bytes(pseudo[at : at + 2], "big") for at in range(0, 12, 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return whole[:26] + total.to_bytes(2, "big") + whole[28:]
+
+
+@pytest.mark.parametrize("size", [0, 1, 60, 1400])
+def test_a_checksum_that_was_left_to_the_hardware_is_written(size: int) -> None:
+    whole = packet(size)
+    assert left_to_hardware(whole) != whole
+    assert udp.with_checksum(left_to_hardware(whole)) == whole
+    assert udp.with_checksum(whole) == whole
+
+
+def test_all_other_packets_come_back_as_they_are() -> None:
+    fragment = IP(left_to_hardware(packet()))
+    fragment.flags = "MF"
+    for other in (packet(chksum=0), packet(chksum=0xBAD), bytes(fragment), left_to_hardware(packet())[:27], b"", b"E"):
+        assert udp.with_checksum(other) == other
 
 
 def test_marker_tells_ike_from_esp_and_keepalive() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scapy.layers.l2tp import L2TP  # noqa: F401 - registers its port, so that the oracle reads what we build
 from scapy.layers.pptp import PPTPOutgoingCallReply, PPTPStartControlConnectionRequest
 
-from throughway.wire import ah, dtls, ike, ike_payloads, l2tp, nebula, openvpn, pptp, wireguard, zerotier
+from throughway.wire import ah, dtls, ike, ike_payloads, l2tp_strict, nebula, openvpn, pptp, wireguard, zerotier
 
 Parser = Callable[[bytes], object]
 
@@ -22,8 +22,8 @@ PARSERS: dict[str, Parser] = {
     "ah": ah.parse,
     "ike payloads": _ike_chain,
     "pptp": pptp.parse,
-    "l2tp control": lambda data: l2tp.parse_control(data, len(data)),
-    "l2tp data": lambda data: l2tp.parse_data(data, len(data)),
+    "l2tp control": lambda data: l2tp_strict.parse_control(data, len(data)),
+    "l2tp data": lambda data: l2tp_strict.parse_data(data, len(data)),
     "wireguard": lambda data: wireguard.parse(data, len(data)),
     "openvpn": lambda data: [openvpn.parse_control(data, len(data), size) for size in openvpn.HMAC_SIZES],
     "openvpn tls-crypt": lambda data: openvpn.parse_wrapped(data, len(data)),

@@ -111,8 +111,11 @@ def _of_kind(scene: Crossing, host: Station, number: int, kind: Kind) -> Iterato
 
 
 def _of_ike(scene: Crossing, host: Station) -> Iterator[Check]:
-    """Send an IKE message of SIZE_BYTES each way. Its port may be translated, and with it the checksum of UDP."""
-    message = builder.ike((0xC1, 0xC2), CREATE_CHILD_SA, 2, answers=False, body=filler(SIZE_BYTES - 28, 3))
+    """Send an IKE message of SIZE_BYTES each way, of an IKE SA of its own. Its port may be translated, or its address
+    alone, and with it the checksum of UDP.
+    """
+    spis = (0xC100 + int(host.address) % 256, 0xC2)
+    message = builder.ike(spis, CREATE_CHILD_SA, 2, answers=False, body=filler(SIZE_BYTES - 28, 3))
     ports = scene.ask(host, message[:28] + filler(80, 3))
     yield Check(f"IKE of {host.address} passes whole", ports is not None)
     if ports is None:

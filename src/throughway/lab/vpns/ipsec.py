@@ -9,18 +9,38 @@ from throughway.lab.peers.client import Client
 from throughway.lab.testbed import Testbed
 from throughway.lab.uml import Guest
 
+_KEEPS_500: Final = """
+table ip keeps_500 {{
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        ip daddr {server} udp dport 500 udp sport != 500 counter drop
+    }}
+}}
+"""
+
 
 class EspNative:
     """vpnc in namespaces, strongSwan in a guest: IKEv1, and native ESP, which has no ports.
 
     With fewer accounts than clients the last of them have one account. With `on_router` the last client is on the
-    router itself, whose own ESP is to stay its own.
+    router itself, whose own ESP is to stay its own. With `keeps_port` the server's firewall lets IKE in only from
+    port 500, as some people's do.
     """
 
     SERVER: Final = IPv4Address("203.0.113.20")
 
-    def __init__(self, bed: Testbed, clients: int, *, accounts: int | None = None, on_router: bool = False) -> None:
+    def __init__(
+        self,
+        bed: Testbed,
+        clients: int,
+        *,
+        accounts: int | None = None,
+        on_router: bool = False,
+        keeps_port: bool = False,
+    ) -> None:
         self._accounts = accounts or clients
+        if keeps_port:
+            bed.topology.provider.command("nft", "-f", "-", script=_KEEPS_500.format(server=self.SERVER))
         self._files = bed.files("esp")
         self._devices = [bed.topology.device(f"esp{number}") for number in range(1, clients + 1 - on_router)]
         if on_router:

@@ -1,0 +1,214 @@
+"""Conversations about IKE whose port is kept: an initiator SPI has one host, and what nobody has goes to all."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from tests.unit.core.playbook import Playbook
+from throughway.core.commands import (
+    FanOut,
+    InstallMapping,
+    Refuse,
+    Reinject,
+    RemoveMapping,
+    TranslatePort,
+)
+from throughway.core.events import (
+    AdoptedFlow,
+    CountersRead,
+    FlowCount,
+    IkeExchange,
+    IkeMessageSeen,
+    MappingsAdopted,
+    PortlessFromInside,
+    PortlessUnclaimed,
+    PortsRemembered,
+)
+from throughway.core.flows import FlowKey
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, UdpPort
+from throughway.core.kept_ports import PortSetting
+from throughway.core.limits import Limits
+from throughway.core.reasons import Reason
+
+ALICE, BOB, CAROL = (Host(IPv4Address(f"192.168.1.{n}")) for n in (10, 11, 12))
+PEER = Peer(IPv4Address("203.0.113.9"))
+PATH = Path(PEER, 0)
+UDP, PORT = IpProtocol.UDP, UdpPort.IKE
+LIMITS = Limits()
+
+
+def out(host: Host, spi: int) -> FlowKey:
+    return FlowKey.to_peer(UDP, host, PEER, spi, PORT)
+
+
+def back(spi: int) -> FlowKey:
+    return FlowKey.to_inside(UDP, PATH, spi, PORT)
+
+
+def sends(host: Host, spi: int) -> PortlessFromInside:
+    return PortlessFromInside(host, PEER, UDP, spi, port=PORT)
+
+
+def comes(spi: int) -> PortlessUnclaimed:
+    return PortlessUnclaimed(PATH, UDP, spi, PORT)
+
+
+def ike(host: Host, spi: int, directions: str) -> list[IkeMessageSeen]:
+    """Messages that pass: ">" from the host and "<" from the peer, the first one without an answer."""
+    return [
+        IkeMessageSeen(host, PEER, spi, IkeExchange.INITIAL, 0, way == ">", False, is_first=not at)
+        for at, way in enumerate(directions)
+    ]
+
+
+@pytest.fixture
+def play() -> Playbook:
+    """A gateway that keeps port 500 with every peer."""
+    return Playbook(ports={PORT: PortSetting.KEEP})
+
+
+def has_sa(play: Playbook, host: Host, spi: int) -> None:
+    """Let a host begin an IKE SA and be answered."""
+    said, heard = ike(host, spi, "><")
+    play >> said >> sends(host, spi) << InstallMapping(back(spi), host) << InstallMapping(out(host, spi), host)
+    play << Reinject(out(host, spi))
+    play >> heard
+
+
+def test_what_a_host_sends_is_its_own_both_ways(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    assert play.mappings == {
+        out(ALICE, 0xA): (ALICE,),
+        back(0xA): (ALICE,),
+        out(BOB, 0xB): (BOB,),
+        back(0xB): (BOB,),
+    }
+    assert play.tracker.mapping_count == 4
+    rows = {row.host: (row.protocol, row.port, row.to_peer) for row in play.tracker.tunnels()}
+    assert rows == {ALICE: (UDP, PORT, (0xA,)), BOB: (UDP, PORT, (0xB,))}
+
+
+def test_a_second_host_with_the_same_spi_is_refused(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    play >> sends(BOB, 0xA) << Refuse(out(BOB, 0xA), Reason.DISCRIMINATOR_TAKEN)
+    (refusal,) = play.tracker.refusals()
+    assert (refusal.host, refusal.owner, refusal.port) == (BOB, ALICE, PORT)
+
+
+def test_what_the_peer_begins_goes_to_all_with_an_ike_sa_until_one_of_them_answers(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    play >> ike(CAROL, 0xC, ">")[0]
+    play >> comes(0xF) << FanOut(back(0xF), (ALICE, BOB)) << Reinject(back(0xF))
+    play >> comes(0xF) << FanOut(back(0xF), (ALICE, BOB)) << Reinject(back(0xF))
+    before = play.tracker.mapping_count
+    play >> sends(BOB, 0xF) << InstallMapping(back(0xF), BOB) << InstallMapping(out(BOB, 0xF), BOB)
+    play << Reinject(out(BOB, 0xF))
+    play.finish()
+    assert play.mappings[back(0xF)] == (BOB,)
+    assert play.tracker.mapping_count == before + 1 == len(play.mappings)
+    play >> sends(ALICE, 0xF) << Refuse(out(ALICE, 0xF), Reason.DISCRIMINATOR_TAKEN)
+
+
+def test_the_only_host_with_an_ike_sa_gets_it_and_still_gives_way_to_who_answers(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    play >> comes(0xF) << InstallMapping(back(0xF), ALICE) << Reinject(back(0xF))
+    play >> sends(BOB, 0xF) << InstallMapping(back(0xF), BOB) << InstallMapping(out(BOB, 0xF), BOB)
+    play << Reinject(out(BOB, 0xF))
+    play.finish()
+    assert play.tracker.mapping_count == len(play.mappings)
+
+
+def test_nobody_gets_ike_who_has_no_sa_with_the_peer(play: Playbook) -> None:
+    play >> comes(0xF) << Refuse(back(0xF), Reason.NO_CANDIDATE)
+    play >> ike(ALICE, 0xA, ">")[0]
+    play >> comes(0xF) << Refuse(back(0xF), Reason.NO_CANDIDATE)
+
+
+def test_what_a_host_began_before_its_port_was_kept_goes_on(play: Playbook) -> None:
+    for message in ike(ALICE, 0xA, "><"):
+        play >> message
+    play >> comes(0xA) << InstallMapping(back(0xA), ALICE) << Reinject(back(0xA))
+    play >> sends(ALICE, 0xA) << InstallMapping(back(0xA), ALICE) << InstallMapping(out(ALICE, 0xA), ALICE)
+    play << Reinject(out(ALICE, 0xA))
+    play.finish()
+    assert play.tracker.mapping_count == 2
+
+
+def test_the_router_is_a_candidate_like_any_host(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    for message in ike(ROUTER, 0xB, ">>"):
+        play >> message
+    play >> sends(ROUTER, 0xB)
+    play >> comes(0xF) << FanOut(back(0xF), (ALICE, ROUTER)) << Reinject(back(0xF))
+
+
+def test_idle_flows_are_forgotten_and_counted(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    play >> comes(0xF)
+
+    def told() -> CountersRead:
+        used = (back(0xF), out(ALICE, 0xA))
+        return CountersRead(tuple(FlowCount(key, 1, 100, play.now if key in used else 0) for key in play.mappings))
+
+    play.wait_until(play.now + LIMITS.kept_port_idle_s + 2 * LIMITS.sweep_every_s, told)
+    assert set(play.mappings) == {out(ALICE, 0xA), back(0xA), back(0xF)}
+    assert play.tracker.mapping_count == 3
+
+
+def test_unknown_spis_of_one_peer_push_out_each_other_alone() -> None:
+    play = Playbook(Limits(uncredited_spis_per_peer_max=2), {PORT: PortSetting.KEEP})
+    has_sa(play, ALICE, 0xA)
+    for spi in range(0x100, 0x110):
+        play.now += 1
+        play >> comes(spi)
+    assert set(play.mappings) == {out(ALICE, 0xA), back(0xA), back(0x10E), back(0x10F)}
+    assert play.tracker.mapping_count == 4
+
+
+def test_a_full_table_refuses(play: Playbook) -> None:
+    play = Playbook(Limits(mappings_max=2), {PORT: PortSetting.KEEP})
+    has_sa(play, ALICE, 0xA)
+    play >> comes(0xF) << Refuse(back(0xF), Reason.REFUSED)
+    play >> sends(BOB, 0xB) << Refuse(out(BOB, 0xB), Reason.REFUSED)
+    assert play.tracker.mapping_count == 2
+
+
+def test_more_hosts_than_may_get_copies_leaves_the_latest() -> None:
+    play = Playbook(Limits(fan_out_max=2), {PORT: PortSetting.KEEP})
+    for at, host in enumerate((ALICE, BOB, CAROL)):
+        play.now += 1
+        has_sa(play, host, 0xA + at)
+    play >> comes(0xF) << FanOut(back(0xF), (BOB, CAROL)) << Reinject(back(0xF))
+
+
+def test_after_a_restart_owners_stay_and_what_was_offered_is_asked_about_again(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    play >> comes(0xF)
+    later = Playbook(ports={PORT: PortSetting.KEEP})
+    has_sa(play, CAROL, 0xC)
+    flows = tuple(
+        AdoptedFlow(key, hosts, FlowCount(key, 0 if CAROL in hosts else 1, 100, 999.0))
+        for key, hosts in play.mappings.items()
+    )
+    later >> MappingsAdopted(flows) << RemoveMapping(back(0xF))
+    assert later.tracker.mapping_count == 6
+    assert later.tracker.owner(back(0xA)) == ALICE
+    later >> comes(0xF) << FanOut(back(0xF), (ALICE, BOB)) << Reinject(back(0xF))
+
+
+def test_when_the_port_is_translated_again_no_flow_is_left() -> None:
+    play = Playbook(Limits(kept_ports_max=1))
+    play >> PortsRemembered(((PEER, PORT),))
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    play >> comes(0xF)
+    other = Peer(IPv4Address("203.0.113.10"))
+    for host, spi, from_host in ((ALICE, 1, True), (ALICE, 1, False), (BOB, 2, True), (ALICE, 2, False)):
+        play >> IkeMessageSeen(host, other, spi, IkeExchange.INITIAL, 0, from_host, False, is_first=from_host)
+    assert TranslatePort(PEER, PORT) in play.answer
+    assert play.mappings == {}
+    assert play.tracker.mapping_count == 0
