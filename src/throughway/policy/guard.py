@@ -109,7 +109,7 @@ def _leaving(chain: str, outside: str, ports: PortRules) -> list[Command]:
         ),
         rule(chain, "would leave untranslated", *outbound, has(conntrack("state"), "invalid"), COUNT, DROP),
         *(
-            rule(chain, f"keeps its port, {name}", *outbound, is_untracked, *datagrams, ACCEPT)
+            rule(chain, f"keeps its port, {name}", *to_outside(outside), is_untracked, *datagrams, ACCEPT)
             for name, datagrams in ports.datagrams()
         ),
         rule(

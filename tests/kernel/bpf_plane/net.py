@@ -52,6 +52,8 @@ table inet test {
 """
 
 SO_RCVBUFFORCE = 33
+RECEIVED_MAX = 64 << 20
+"""Bytes that wait in a socket, with what the kernel adds to each packet: what a sender sends for seconds, unread."""
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -232,7 +234,7 @@ class Ear:
     def __init__(self, namespace: str, protocol: int) -> None:
         with inside(namespace):
             self._in = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
-        self._in.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self._in.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVED_MAX)
         self._in.setblocking(False)
         self.received: list[bytes] = []
 
@@ -254,7 +256,7 @@ class End:
         with inside(namespace):
             self._out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
             self._in = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ESP)
-        self._in.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self._in.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVED_MAX)
         self._in.setblocking(False)
         self._namespace = namespace
         self.received: list[Esp] = []
