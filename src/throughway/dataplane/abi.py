@@ -16,7 +16,7 @@ from typing import Final, Self
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Peer
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 FAN_OUT_MAX: Final = 16
 HELD_PER_FLOW_MAX: Final = 64
 FRAME_SMALL: Final = 1664
@@ -156,6 +156,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("link_header_size", "I"),
         ("at_ns", "Q"),
         ("key", _KEY_INSIDE),
+        ("zero32", "I"),
+        ("short_until_ns", "Q"),
         ("fragment", _FRAGMENT_KEY_INSIDE),
         ("zero32", "I"),
     ),
@@ -292,6 +294,7 @@ class ConfigRecord:
             self.punts_per_peer,
             self.punts_per_host,
             self.ike_per_address,
+    short_until_ns: int = 0
             self.fragments_per_address,
         )
 
@@ -307,6 +310,8 @@ class ControlRequest:
     expected: int = 0
 
     def pack(self) -> bytes:
+            0,
+            self.short_until_ns,
         """Write the packet of the test run: a `struct control_request` behind 14 bytes of link header."""
         hosts = _hosts_packed(self.hosts) if self.hosts else bytes(4 * FAN_OUT_MAX)
         return bytes(14) + LAYOUTS["control_request"].format.pack(

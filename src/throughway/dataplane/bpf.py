@@ -93,6 +93,7 @@ class BpfDataPlane:
         self._injector: Injector | None = None
         self._returner: Injector | None = None
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
+        self._short_until_ns = 0
         self._observed = Ring(loaded.maps["observed"].fd, loaded.maps["observed"].max_entries)
         self._held = HeldPackets(limits.pending_max, limits.held_per_flow_max, limits.held_bytes_max)
         self._drain = Drain(self._held, self._tables, self._send, self._punts.is_empty)
@@ -179,6 +180,15 @@ class BpfDataPlane:
     def install(self, key: FlowKey, hosts: Sequence[Host]) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last."""
         self._refused.pop(key, None)
+    def allow_short_path(self, seconds: float) -> None:
+        """Let packets of known flows go around the stack's forwarding for so long; 0 ends it at once.
+
+        Only where no rules but ours look at forwarded packets: they would not see these. It has to be said again and
+        again, so that it ends when nobody watches the rules any more.
+        """
+        self._short_until_ns = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
+        self._configure()
+
         self._tables.decide(key, hosts)
 
     def reinject(self, key: FlowKey) -> None:
@@ -322,5 +332,6 @@ def _report(seen: ObservedRecord) -> Report:
             return ControlObserved(seen.host, seen.peer, seen.direction, seen.protocol, seen.message)
         case abi.ObservedKind.AH:
             return AhObserved(seen.host, seen.peer)
+                short_until_ns=self._short_until_ns,
         case abi.ObservedKind.DISOWNED:
             return Disowned(seen.host, seen.peer, seen.protocol, seen.discriminator, seen.code)

@@ -89,6 +89,7 @@ class Daemon:
                         tasks.create_task(control.serve(), name="control"),
                         tasks.create_task(self._gateway.follow(self._on_address), name="interfaces"),
                         tasks.create_task(self._read_counters(), name="counters"),
+                        tasks.create_task(self._gateway.watch_rules(), name="rules"),
                     ]
                     await self._stopping.wait()
                     for task in running:
