@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final, Self
 
@@ -88,15 +89,22 @@ class Layout:
 
     fields: tuple[str, ...]
     format: struct.Struct
+    offsets: tuple[int, ...]
 
     @property
     def size(self) -> int:
         """The bytes of one record."""
         return self.format.size
 
+    def offset_of(self, field: str) -> int:
+        """Return where a field begins, in bytes."""
+        return self.offsets[self.fields.index(field)]
+
 
 def _layout(*fields: tuple[str, str]) -> Layout:
-    return Layout(tuple(name for name, _ in fields), struct.Struct("=" + "".join(code for _, code in fields)))
+    codes = [code for _, code in fields]
+    offsets = tuple(struct.calcsize("=" + "".join(codes[:at])) for at in range(len(codes)))
+    return Layout(tuple(name for name, _ in fields), struct.Struct("=" + "".join(codes)), offsets)
 
 
 _FLOW_KEY: Final = (
@@ -148,6 +156,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("punts_per_host", "I"),
         ("ike_per_address", "I"),
         ("fragments_per_address", "I"),
+        ("zero32", "I"),
+        ("short_until_ns", "Q"),
     ),
     "punt": _layout(
         ("kind", "I"),
@@ -156,8 +166,6 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("link_header_size", "I"),
         ("at_ns", "Q"),
         ("key", _KEY_INSIDE),
-        ("zero32", "I"),
-        ("short_until_ns", "Q"),
         ("fragment", _FRAGMENT_KEY_INSIDE),
         ("zero32", "I"),
     ),
@@ -201,10 +209,16 @@ def pack_key(key: FlowKey) -> bytes:
     )
 
 
+@lru_cache(maxsize=1 << 16)
+def _address(packed: bytes) -> IPv4Address:
+    """Make an address, the same object for the same bytes: a table of a million flows has few of them."""
+    return IPv4Address(packed)
+
+
 def unpack_key(data: bytes) -> FlowKey:
     """Read a `struct flow_key`. A direction that we never write is a ValueError."""
     host, peer, discriminator, protocol, direction, _, _ = LAYOUTS["flow_key"].format.unpack(data)
-    return FlowKey(Direction(direction), protocol, Peer(IPv4Address(peer)), discriminator, Host(IPv4Address(host)))
+    return FlowKey(Direction(direction), protocol, Peer(_address(peer)), discriminator, Host(_address(host)))
 
 
 def pack_sender_key(key: FlowKey) -> bytes:
@@ -233,7 +247,7 @@ class MappingRecord:
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct mapping`."""
         host, flags, packets, size, last_ns, created_ns = LAYOUTS["mapping"].format.unpack(data)
-        return cls(Host(IPv4Address(host)), MappingFlag(flags), packets, size, last_ns, created_ns)
+        return cls(Host(_address(host)), MappingFlag(flags), packets, size, last_ns, created_ns)
 
 
 def pack_fan_out(hosts: Sequence[Host]) -> bytes:
@@ -280,6 +294,7 @@ class ConfigRecord:
     punts_per_host: int
     ike_per_address: int
     fragments_per_address: int
+    short_until_ns: int = 0
 
     def pack(self) -> bytes:
         """Write a `struct config`."""
@@ -294,8 +309,9 @@ class ConfigRecord:
             self.punts_per_peer,
             self.punts_per_host,
             self.ike_per_address,
-    short_until_ns: int = 0
             self.fragments_per_address,
+            0,
+            self.short_until_ns,
         )
 
 
@@ -310,8 +326,6 @@ class ControlRequest:
     expected: int = 0
 
     def pack(self) -> bytes:
-            0,
-            self.short_until_ns,
         """Write the packet of the test run: a `struct control_request` behind 14 bytes of link header."""
         hosts = _hosts_packed(self.hosts) if self.hosts else bytes(4 * FAN_OUT_MAX)
         return bytes(14) + LAYOUTS["control_request"].format.pack(
