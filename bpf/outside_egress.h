@@ -120,6 +120,10 @@ int outside_egress(struct __sk_buff *skb)
 	}
 	if (is_returned(&p))
 		mark_set(&p, 0);
+	if (is_from_us && is_ours(&p) && skb->mark & p.config->mark_carried) {
+		mark_set(&p, 0); /* it came by the short path, and was counted there */
+		return PASS;
+	}
 	if (is_ours(&p))
 		return is_from_us ? flow_of_router(&p) : flow_to_peer(&p);
 	if (p.protocol == IPPROTO_ICMP && icmp_error_to_peer(&p) == TC_ACT_SHOT)

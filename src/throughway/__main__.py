@@ -1,6 +1,6 @@
 """`throughway`: the composition root of the command line.
 
-The commands of the daemon's faces are `cli`. The lab and the doctor belong to packages of their own,
+The commands of the daemon's faces are `cli`. The bench, the lab and the doctor belong to packages of their own,
 which `cli` does not know; they are joined here, and imported when they are used.
 """
 
@@ -12,6 +12,12 @@ mount(
     "doctor",
     "throughway.diagnose.cli:doctor",
     "Check this machine for what keeps VPNs from passing.",
+)
+mount(
+    app,
+    "bench",
+    "throughway.bench.cli:bench",
+    "Measure forwarding, masquerade and Throughway side by side.",
 )
 mount(app, "lab", "throughway.lab.cli:app", "Real VPN clients and servers in network namespaces.")
 

@@ -28,6 +28,7 @@ from throughway.service.noted import NotedSettings
 from throughway.service.options import Options
 from throughway.service.paths import Paths
 from throughway.service.places import Places
+from throughway.service.short_path import ShortPath
 from throughway.service.watching import Watch, Watched
 
 log = structlog.get_logger()
@@ -183,6 +184,10 @@ class Gateway:
 
         async with asyncio.TaskGroup() as flushes:
             await Following((self._options.outside, *self._options.inside), act).run()
+
+    async def watch_rules(self) -> None:
+        """Allow the short path while nobody else's rules look at forwarded packets, until cancelled."""
+        await ShortPath(self.plane, self._nft).run()
 
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""
