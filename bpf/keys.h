@@ -186,6 +186,7 @@ struct config {
 	__u32 ike_per_address;  /* observed messages: IKE and all others */
 	__u32 fragments_per_address;
 	__u32 ports_kept;       /* KEPT_IKE, KEPT_L2TP: with every peer */
+	__u64 short_until_ns;   /* CLOCK_MONOTONIC; until then known flows may go around the stack's forwarding */
 };
 
 /* The record of the ring `punts`. Two sizes of reservation; `size` is how much of `frame` is filled.

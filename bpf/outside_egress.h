@@ -133,6 +133,10 @@ int outside_egress(struct __sk_buff *skb)
 		mark_set(&p, 0);
 	if (p.protocol == IPPROTO_UDP && is_from_us)
 		return udp_with_our_address(&p);
+	if (is_from_us && is_ours(&p, p.destination) && skb->mark & p.config->mark_carried) {
+		mark_set(&p, 0); /* it came by the short path, and was counted there */
+		return PASS;
+	}
 	if (is_ours(&p, p.destination))
 		return is_from_us ? flow_of_router(&p) : flow_to_peer(&p);
 	if (p.protocol == IPPROTO_ICMP && icmp_error_to_peer(&p) == TC_ACT_SHOT)

@@ -225,8 +225,10 @@ class Oracle:
         untouched = Allowed(PASS, data, mark)
         if ip.protocol == 1:
             return self._error_to_peer(data, ip, mark)
-        if not ip.is_carried or ip.source == OUTSIDE:
+        if not ip.is_carried:
             return [untouched]
+        if ip.source == OUTSIDE:  # The router's own; what came by the short path has our address and the mark already.
+            return [Allowed(PASS, data, mark & ~BOTH if mark & CARRIED else mark)]
         allowed = [] if ip.offset == 0 else [DROPPED, TAKEN]
         for name in self._names(data, ip, b"out"):
             if name is Name.NOT_OURS:

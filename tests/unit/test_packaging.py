@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OBJECT = "throughway/dataplane/objects/throughway.bpf.o"
+BENCH_OBJECT = "throughway/bench/objects/bench.bpf.o"
 NEVER_COPIED = (".git", ".venv", "build", "dist", "__pycache__", ".*_cache", ".hypothesis")
 
 pytestmark = pytest.mark.full
@@ -44,7 +45,7 @@ def unpacked(archive: Path, folder: Path) -> Path:
 
 def test_the_wheel_holds_the_object_and_the_guests_files(source: Path, tmp_path: Path) -> None:
     names = zipfile.ZipFile(build(source, "wheel", tmp_path / "wheel")).namelist()
-    assert OBJECT in names
+    assert {OBJECT, BENCH_OBJECT} <= set(names)
     shipped = {f"throughway/lab/guest/{file.name}" for file in (ROOT / "src/throughway/lab/guest").glob("*.sh")}
     assert shipped
     assert shipped <= set(names)

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from functools import reduce
+from functools import lru_cache, reduce
 from ipaddress import IPv4Address
 from operator import or_
 from typing import Final, Self
@@ -107,15 +107,22 @@ class Layout:
 
     fields: tuple[str, ...]
     format: struct.Struct
+    offsets: tuple[int, ...]
 
     @property
     def size(self) -> int:
         """The bytes of one record."""
         return self.format.size
 
+    def offset_of(self, field: str) -> int:
+        """Return where a field begins, in bytes."""
+        return self.offsets[self.fields.index(field)]
+
 
 def _layout(*fields: tuple[str, str]) -> Layout:
-    return Layout(tuple(name for name, _ in fields), struct.Struct("=" + "".join(code for _, code in fields)))
+    codes = [code for _, code in fields]
+    offsets = tuple(struct.calcsize("=" + "".join(codes[:at])) for at in range(len(codes)))
+    return Layout(tuple(name for name, _ in fields), struct.Struct("=" + "".join(codes)), offsets)
 
 
 _FLOW_KEY: Final = (
@@ -178,6 +185,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("ike_per_address", "I"),
         ("fragments_per_address", "I"),
         ("ports_kept", "I"),
+        ("short_until_ns", "Q"),
     ),
     "punt": _layout(
         ("kind", "I"),
@@ -232,13 +240,19 @@ def pack_key(key: FlowKey) -> bytes:
     )
 
 
+@lru_cache(maxsize=1 << 16)
+def _address(packed: bytes) -> IPv4Address:
+    """Make an address, the same object for the same bytes: a table of a million flows has few of them."""
+    return IPv4Address(packed)
+
+
 def unpack_key(data: bytes) -> FlowKey:
     """Read a `struct flow_key`. A direction that we never write is a ValueError."""
     first, packed_peer, discriminator, protocol, direction, port, _ = LAYOUTS["flow_key"].format.unpack(data)
-    peer = Peer(IPv4Address(packed_peer))
+    peer = Peer(_address(packed_peer))
     if Direction(direction) is Direction.TO_INSIDE:
         return FlowKey.to_inside(protocol, Path(peer, struct.unpack("=I", first)[0]), discriminator, port)
-    return FlowKey.to_peer(protocol, Host(IPv4Address(first)), peer, discriminator, port)
+    return FlowKey.to_peer(protocol, Host(_address(first)), peer, discriminator, port)
 
 
 def pack_sender_key(key: FlowKey, slot: int) -> bytes:
@@ -275,8 +289,7 @@ class MappingRecord:
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct mapping`."""
         host, flags, packets, size, last_ns, created_ns, slot, _ = LAYOUTS["mapping"].format.unpack(data)
-        owner = Host(IPv4Address(host))
-        return cls(owner, MappingFlag(flags), packets, size, last_ns, created_ns, slot)
+        return cls(Host(_address(host)), MappingFlag(flags), packets, size, last_ns, created_ns, slot)
 
 
 def pack_fan_out(hosts: Sequence[Host]) -> bytes:
@@ -324,6 +337,7 @@ class ConfigRecord:
     ike_per_address: int
     fragments_per_address: int
     ports_kept: KeptFlag = KeptFlag.NONE
+    short_until_ns: int = 0
 
     def __post_init__(self) -> None:
         """Refuse more addresses than there is room for."""
@@ -346,6 +360,7 @@ class ConfigRecord:
             self.ike_per_address,
             self.fragments_per_address,
             self.ports_kept,
+            self.short_until_ns,
         )
 
 

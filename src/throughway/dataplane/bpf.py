@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Self
 
-from throughway.core.events import AdoptedFlow
+from throughway.core.events import AdoptedFlow, FlowCount
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer, UdpPort
 from throughway.core.limits import Limits
@@ -60,6 +60,9 @@ _BATCH_MAX: Final = 64
 _STALE_NS: Final = 1_000_000_000
 """A packet that waited longer than this in the ring, while no daemon ran, is not worth delivering."""
 
+_TICK_S: Final = 0.02
+"""How far the time of a packet may lie back: it is that of the kernel's last tick."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BpfSettings:
@@ -91,6 +94,7 @@ class BpfDataPlane:
         self._attachments = Attachments(folder, settings.attach)
         self._outside = settings.outside
         self._addresses = self._tables.outside_addresses()
+        self._short_until_ns = 0
         self._injector: Injector | None = None
         self._returner: Injector | None = None
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
@@ -198,6 +202,15 @@ class BpfDataPlane:
         for peer, ports in kept.items():
             self._tables.keep_ports(peer, ports)
 
+    def allow_short_path(self, seconds: float) -> None:
+        """Let packets of known flows go around the stack's forwarding for so long; 0 ends it at once.
+
+        Only where no rules but ours look at forwarded packets: they would not see these. It has to be said again and
+        again, so that it ends when nobody watches the rules any more.
+        """
+        self._short_until_ns = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
+        self._configure()
+
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last.
 
@@ -244,11 +257,21 @@ class BpfDataPlane:
         """Read all installed flows with their counters, in batches, in no order."""
         return self._tables.flows()
 
+    def used_flows(self, since: float) -> Iterator[tuple[InstalledFlow, ...]]:
+        """Read the installed flows that a packet has used since this monotonic time, in no order.
+
+        Each tuple is what there was among some hundreds of them, so some are empty.
+        """
+        return self._tables.used_flows(since - _TICK_S)
+
     def adopted_flows(self) -> tuple[AdoptedFlow, ...]:
-        """Read what an earlier run left at work; nothing when its tables were not adopted."""
+        """Read what an earlier run left at work; nothing when its tables were not adopted.
+
+        A flow that no packet has used yet is as new as its mapping, and not idle since the machine was started.
+        """
         if self.adoption.outcome is not adopt.Outcome.ADOPTED:
             return ()
-        return tuple(AdoptedFlow(flow.count.key, flow.hosts, flow.count, flow.slot) for flow in self.flows())
+        return tuple(AdoptedFlow(flow.count.key, flow.hosts, _used_or_made(flow), flow.slot) for flow in self.flows())
 
     def reasons(self) -> dict[Reason, int]:
         """Read the packet counts by reason, since the start of the data plane.
@@ -335,6 +358,7 @@ class BpfDataPlane:
                 ike_per_address=limits.ike_per_host_rate,
                 fragments_per_address=limits.early_fragments_per_address_rate,
                 ports_kept=abi.kept_flags(settings.ports_kept),
+                short_until_ns=self._short_until_ns,
             )
         )
 
@@ -349,6 +373,10 @@ def _with_checksum(punt: PuntRecord) -> PuntRecord:
         return punt
     size = punt.link_header_size
     return replace(punt, frame=punt.frame[:size] + udp.with_checksum(punt.frame[size:]))
+
+
+def _used_or_made(flow: InstalledFlow) -> FlowCount:
+    return flow.count if flow.count.packets else replace(flow.count, last_packet_at=flow.created_at)
 
 
 def _report(seen: ObservedRecord) -> Report:

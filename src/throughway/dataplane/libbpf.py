@@ -23,6 +23,9 @@ TCX_INGRESS: Final = 46
 TCX_EGRESS: Final = 47
 """Attach types of <linux/bpf.h> since 6.6; libbpf 1.1 has no names for them."""
 
+_LIVE_FRAMES: Final = 2
+"""BPF_F_TEST_XDP_LIVE_FRAMES of <linux/bpf.h>."""
+
 _NEEDS_CAPABILITIES: Final = "It needs CAP_BPF and CAP_NET_ADMIN (root has them, a container often has not)."
 _NEEDS_BUILD: Final = "Build it with script/build-bpf."
 
@@ -148,6 +151,25 @@ def test_run(program_fd: int, packet: bytes, context: bytes = b"", repeat: int =
 
 
 test_run.__test__ = False  # type: ignore[attr-defined]
+
+
+def run_live(program_fd: int, frame: bytes, count: int, batch: int) -> int:
+    """Run an XDP program on so many live frames, which go where it sends them (kernel 5.18).
+
+    They begin as the frame given, or as what an earlier run made of the same memory. Each batch has gone its whole
+    way before the next begins, as far as it went on this processor. Returns the average time for one in nanoseconds,
+    without the preparations and without the time in which others had the processor.
+    """
+    options = TestRunOptions(
+        sz=ctypes.sizeof(TestRunOptions),
+        data_in=frame,
+        data_size_in=len(frame),
+        repeat=count,
+        flags=_LIVE_FRAMES,
+        batch_size=batch,
+    )
+    checked("live frames", library().bpf_prog_test_run_opts(program_fd, byref(options)))
+    return int(options.duration)
 
 
 def link_create(program_fd: int, ifindex: int, attach_type: int) -> int:

@@ -77,6 +77,28 @@ class BpfMap:
 
     def items(self, batch: int = 4096) -> Iterator[tuple[bytes, bytes]]:
         """Read all entries in batches of about this many, in no order (hash and array maps)."""
+        for keys, values, count in self._batches(batch):
+            yield from zip(_cut(keys, self.key_size, count), _cut(values, self.value_size, count), strict=True)
+
+    def batches_where(self, offset: int, least: int, batch: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Read those entries whose 64-bit number at this offset of the value is no less than `least`.
+
+        One list for each batch that the kernel gave, an empty one too, so that somebody else may have a turn between
+        them. Values and offset are multiples of 8 bytes; what is left out costs some ten nanoseconds.
+        """
+        for keys, values, count in self._batches(batch):
+            numbers = memoryview(values).cast("Q")[offset // 8 : count * self.value_size // 8 : self.value_size // 8]
+            yield [
+                (
+                    keys[at * self.key_size : (at + 1) * self.key_size],
+                    values[at * self.value_size : (at + 1) * self.value_size],
+                )
+                for at, number in enumerate(numbers)
+                if number >= least
+            ]
+
+    def _batches(self, batch: int) -> Iterator[tuple[bytes, bytes, int]]:
+        """Read all keys and values, each batch of them in a row, and how many they are."""
         size = max(batch, 1)
         cursor: ctypes.Array[ctypes.c_char] | None = None
         following = ctypes.create_string_buffer(max(4, self.key_size))
@@ -92,9 +114,7 @@ class BpfMap:
             finished = answer == -errno.ENOENT
             if not finished:
                 checked(f"batch of map {self.name}", answer)
-            yield from zip(
-                _cut(keys.raw, self.key_size, count.value), _cut(values.raw, self.value_size, count.value), strict=True
-            )
+            yield keys.raw, values.raw, count.value
             cursor = ctypes.create_string_buffer(following.raw, len(following))
 
     def update_batch(self, entries: Mapping[bytes, bytes]) -> None:

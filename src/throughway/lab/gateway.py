@@ -99,7 +99,7 @@ class Throughway:
             raise LabFailed(f"gateway {self.name} was not started")
         return self._task.pid
 
-    def start(self) -> None:
+    def start(self, limit_s: float = START_LIMIT_S) -> None:
         """Start the daemon and return when it answers.
 
         Raises LabFailed with its last words when it ends, GaveUp when it does not answer in time.
@@ -120,7 +120,12 @@ class Throughway:
             except ControlError:
                 return False
 
-        wait_until(answers, START_LIMIT_S, f"gateway {self.name} to answer", task.log)
+        wait_until(answers, limit_s, f"gateway {self.name} to answer", task.log)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the daemon is not running, for whatever cause."""
+        return self._task is None or self._task.status() is not None
 
     def stop(self) -> None:
         """End the daemon with SIGTERM, as a system would, and return when it has ended."""
@@ -161,7 +166,10 @@ def forget(name: str, router_inode: int | None) -> None:
     if router_inode is not None:
         for folder in PINS.glob(f"{router_inode}-*"):
             for pin in folder.iterdir():
-                pin.unlink()
+                if pin.is_dir():  # a note
+                    pin.rmdir()
+                else:
+                    pin.unlink()
             folder.rmdir()
     for folder in (runtime_directory(), state_directory()):
         for file in folder.glob(f"{name}.*"):

@@ -36,7 +36,7 @@ class Testbed:
     __test__ = False  # pytest takes every class called Test... for a test
 
     def __init__(self, root: Path = ROOT) -> None:
-        self.prefix = _unused_prefix(root)
+        self.prefix = unused_prefix(root)
         self.folder = root / self.prefix
         self.logs = self.folder / "logs"
         self.topology = Topology(self.prefix, self.logs)
@@ -188,7 +188,8 @@ def is_alive(owner: str) -> bool:
         return False
 
 
-def _unused_prefix(root: Path) -> str:
+def unused_prefix(root: Path = ROOT) -> str:
+    """Return a prefix for namespaces that no lab has here, nor a folder that one left."""
     for _ in range(100):
         prefix = f"tw{secrets.token_hex(2)}"
         if not (root / prefix).exists() and not named(f"{prefix}-"):

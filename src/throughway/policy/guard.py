@@ -4,21 +4,17 @@ from typing import Final
 
 from throughway.core.discriminators import NOT_OURS
 from throughway.core.ids import IpProtocol
-from throughway.core.marks import Marks
-from throughway.policy.kept import PortRules
-from throughway.policy.own import IS_IPV4, IS_IPV6, add, base_chain, rule, to_inside, to_outside
+from throughway.policy.own import IS_IPV4, IS_IPV6, IS_UNTRACKED, add, base_chain, rule, to_outside
 from throughway.policy.rules import (
     ACCEPT,
     COUNT,
     DROP,
     Command,
-    Statement,
     bits,
     conntrack,
     count_as,
     has,
     is_,
-    is_not,
     meta,
     one_of,
     payload,
@@ -51,76 +47,50 @@ _IKE_PORT: Final = 500
 """The same section; no other port, since nothing between IPv6 hosts translates addresses."""
 
 
-def guard(outside: str, marks: Marks, ports: PortRules, *, ipv6_ipsec: bool) -> list[Command]:
-    """Let in only what the inside asked for, and keep inside addresses from leaving.
+def guard_in(chain: str, *, ipv6_ipsec: bool) -> list[Command]:
+    """Let in only what the inside asked for. What BPF carries does not come here.
 
     Port forwarding that the operator set up in another table (dnat) is what the operator asked for. With
     `ipv6_ipsec` IPsec and what announces its failures come in over IPv6 unasked, as RFC 6092 section 3.2.4
     wants it by default. Without it the state that a host began decides alone; connection tracking has one for
     each pair of addresses and protocol, which is what that section asks for.
     """
-    chain = "guard"
-    inbound = to_inside(outside)
     return [
-        add("counter", name=AH_REFUSED),
-        base_chain(chain, "filter", "forward", 0),
-        *_leaving(chain, outside, ports),
-        rule(
-            chain,
-            "carried",
-            *inbound,
-            IS_IPV4,
-            is_not(bits(meta("mark"), marks.carried), 0),
-            ACCEPT,
-        ),
-        rule(chain, "answers", *inbound, has(conntrack("state"), ["established", "related"]), ACCEPT),
-        rule(chain, "port forwarding", *inbound, has(conntrack("status"), "dnat"), ACCEPT),
-        *(_ipv6_ipsec(chain, inbound) if ipv6_ipsec else ()),
-        rule(chain, "not asked for", *inbound, COUNT, DROP),
+        rule(chain, "answers", has(conntrack("state"), ["established", "related"]), ACCEPT),
+        rule(chain, "port forwarding", has(conntrack("status"), "dnat"), ACCEPT),
+        *(_ipv6_ipsec(chain) if ipv6_ipsec else ()),
+        rule(chain, "not asked for", COUNT, DROP),
     ]
 
 
-def _ipv6_ipsec(chain: str, inbound: tuple[Statement, ...]) -> list[Command]:
+def _ipv6_ipsec(chain: str) -> list[Command]:
     to_ike = is_(payload("udp", "dport"), _IKE_PORT)
     return [
-        rule(chain, "IPv6 IPsec", *inbound, IS_IPV6, is_(meta("l4proto"), one_of(_IPV6_IPSEC)), ACCEPT),
-        rule(chain, "IPv6 IKE", *inbound, IS_IPV6, to_ike, ACCEPT),
-        rule(chain, "IPv6 errors", *inbound, is_(payload("icmpv6", "type"), one_of(ICMPV6_ERRORS)), ACCEPT),
+        rule(chain, "IPv6 IPsec", IS_IPV6, is_(meta("l4proto"), one_of(_IPV6_IPSEC)), ACCEPT),
+        rule(chain, "IPv6 IKE", IS_IPV6, to_ike, ACCEPT),
+        rule(chain, "IPv6 errors", is_(payload("icmpv6", "type"), one_of(ICMPV6_ERRORS)), ACCEPT),
     ]
 
 
-def _leaving(chain: str, outside: str, ports: PortRules) -> list[Command]:
+def guard_out(chain: str) -> list[Command]:
     """Let nothing out that nobody will translate, and tell a host that its AH cannot pass.
 
     AH authenticates both addresses (RFC 4302 section 3.3.3.1.1.1), so a NAT that carried it would only let
     its receiver discard it (RFC 3715 section 2.1); the host shall know, and at once. What has no ports, or keeps
-    them, leaves untracked, and BPF translates or drops it.
+    them, leaves untracked, and BPF translates or drops it; that does not come here.
     """
-    outbound = *to_outside(outside), IS_IPV4
-    is_untracked = has(conntrack("state"), "untracked")
+    is_never = is_(payload("ip", "protocol"), one_of(NEVER_UNTRACKED))
     return [
+        add("counter", name=AH_REFUSED),
         rule(
             chain,
             "AH cannot pass a NAT",
-            *outbound,
             is_(payload("ip", "protocol"), int(IpProtocol.AH)),
             count_as(AH_REFUSED),
             reject("admin-prohibited"),
         ),
-        rule(chain, "would leave untranslated", *outbound, has(conntrack("state"), "invalid"), COUNT, DROP),
-        *(
-            rule(chain, f"keeps its port, {name}", *to_outside(outside), is_untracked, *datagrams, ACCEPT)
-            for name, datagrams in ports.datagrams()
-        ),
-        rule(
-            chain,
-            "untracked by others",
-            *outbound,
-            is_untracked,
-            is_(payload("ip", "protocol"), one_of(NEVER_UNTRACKED)),
-            COUNT,
-            DROP,
-        ),
+        rule(chain, "would leave untranslated", IS_IPV4, has(conntrack("state"), "invalid"), COUNT, DROP),
+        rule(chain, "untracked by others", IS_UNTRACKED, is_never, COUNT, DROP),
     ]
 
 
@@ -131,22 +101,15 @@ def leaving(outside: str) -> list[Command]:
     when the host began, and by the reverse of a port forwarding when somebody outside did. What is untracked
     is for BPF: an interface that is made anew (ppp0 at every redial) is up before the programs are on it.
     """
-    chain = "leaving"
+    leaving = "leaving"
     outbound = *to_outside(outside), IS_IPV4
     return [
-        base_chain(chain, "filter", "postrouting", PRIORITY_LEAVING),
-        rule(
-            chain,
-            "no programs yet",
-            *outbound,
-            has(conntrack("state"), "untracked"),
-            is_not(meta("oif"), f"@{ATTACHED}"),
-            COUNT,
-            DROP,
-        ),
+        base_chain(leaving, "filter", "postrouting", PRIORITY_LEAVING),
+        rule(leaving, "not for NAT", IS_UNTRACKED, is_(meta("oif"), f"@{ATTACHED}"), ACCEPT),
+        rule(leaving, "no programs yet", *outbound, IS_UNTRACKED, COUNT, DROP),
         *(
             rule(
-                chain,
+                leaving,
                 f"{direction} left untranslated",
                 *outbound,
                 is_(conntrack("direction"), direction),

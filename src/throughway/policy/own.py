@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from throughway.policy.rules import Command, Expression, Statement, is_, meta
+from throughway.policy.rules import Command, Expression, Statement, conntrack, has, is_, meta
 
 FAMILY: Final = "inet"
 TABLE: Final = "throughway"
@@ -12,6 +12,7 @@ INSIDE: Final = "@inside"
 
 IS_IPV4: Final = is_(meta("nfproto"), "ipv4")
 IS_IPV6: Final = is_(meta("nfproto"), "ipv6")
+IS_UNTRACKED: Final = has(conntrack("state"), "untracked")
 
 
 def fib_type(*flags: str) -> Expression:

@@ -59,6 +59,11 @@ def jump(chain: str) -> Statement:
     return {"jump": {"target": chain}}
 
 
+def goto(chain: str) -> Statement:
+    """Go on in another chain of the table, and not come back."""
+    return {"goto": {"target": chain}}
+
+
 def replace(key: Expression, value: object) -> Statement:
     """Write a value into the packet or its mark."""
     return {"mangle": {"key": key, "value": value}}

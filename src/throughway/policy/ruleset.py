@@ -5,16 +5,19 @@ What each base chain is for, in the order in which a forwarded packet meets them
     prerouting  -450 untracked       conntrack never sees what BPF translates, as far as every fragment
                                      tells it (policy/untracked.py).
     prerouting  -300 untracked_whole the same for what only whole packets tell.
-    prerouting  -110 hairpin         notes which of the router's addresses a host speaks to.
-    forward     -150 adjust          MSS clamping to the route; the kernel's PPTP helper.
-    forward     -150 timers          how long conntrack remembers flows of VPNs (policy/timers.py).
-    forward      -10 mark_carried    the CARRIED bit on what passthrough carries, so that somebody
-                                     else's policy-drop table needs one rule for all of it.
-    forward        0 guard           the filter between outside and inside (policy/guard.py).
+    prerouting  -110 hairpin         notes which of the router's addresses a host speaks to; new flows only.
+    forward      -10 forward         what BPF carries is let through; all else goes on to
+                       going_out     MSS, the PPTP helper, timers (policy/timers.py), the CARRIED bit, the filter
+                       coming_in     MSS, the CARRIED bit, the filter (policy/guard.py)
     postrouting   99 paths           which outside address IKE, NAT-T, L2TP and PPTP get, where there is more
                                      than one to choose (policy/paths.py, a transaction of its own).
     postrouting  100 translate       masquerade, and hairpin (policy/translate.py).
     postrouting  110 leaving         holds back what no NAT has translated.
+
+There are few base chains, and the first rule of each lets go of what it is not about: what a packet costs here is the
+chains and the interface names that are compared, and with one chain for each task a carried packet took
+three times as long as with masquerade (docs/bench.md). The CARRIED bit is for others: somebody else's policy-drop
+table needs one rule for all that passthrough carries.
 
 The chains speak only of packets between an inside and the outside interface, and of hairpin between
 inside hosts: the router's own traffic, loopback and other interfaces pass as if we were not here.
@@ -28,13 +31,26 @@ from typing import Final
 from throughway.core.errors import SettingsRejected
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.policy.guard import ATTACHED, guard, leaving
+from throughway.policy.guard import ATTACHED, guard_in, guard_out, leaving
 from throughway.policy.kept import PortRules
-from throughway.policy.own import FAMILY, IS_IPV4, TABLE, add, base_chain, chain, rule, to_inside, to_outside
+from throughway.policy.own import (
+    FAMILY,
+    IS_IPV4,
+    IS_UNTRACKED,
+    TABLE,
+    add,
+    base_chain,
+    chain,
+    rule,
+    to_inside,
+    to_outside,
+)
 from throughway.policy.rules import (
+    ACCEPT,
     Command,
     bits,
     conntrack,
+    goto,
     has,
     is_,
     is_not,
@@ -44,12 +60,14 @@ from throughway.policy.rules import (
     payload,
     replace,
 )
-from throughway.policy.timers import CARRIED_UDP_PORTS, PPTP_PORT, timers
+from throughway.policy.timers import CARRIED_UDP_PORTS, PPTP_PORT, TIMERS, timers
 from throughway.policy.translate import translate
 from throughway.policy.untracked import WITH_PORTS, untracked
 
 MARK_PRIORITY: Final = -10
 """Behind mangle chains (-150), which may rewrite the whole mark, and before filter chains (0)."""
+
+_MARK: Final = "set_carried"
 
 IFNAME_SIZE_MAX: Final = 15
 """Longest interface name in bytes (IFNAMSIZ of linux/if.h, less the closing zero)."""
@@ -111,15 +129,13 @@ def build(settings: RulesetSettings) -> Ruleset:
         (
             *remove().commands,
             add("table"),
-            add("set", name="inside", type="ifname", elem=sorted(settings.insides)),
+            add("set", name="inside", type="ifname", size=len(settings.insides), elem=sorted(settings.insides)),
             add("set", name=ATTACHED, type="iface_index"),
             *_attached(settings.attached),
             add("ct helper", name="pptp", type="pptp", protocol="tcp", l3proto="ip"),
             *settings.ports.sets(),
             *untracked(outside, marks, settings.ports),
-            *_adjust(outside),
-            *_mark_carried(outside, marks, settings.ports),
-            *guard(outside, marks, settings.ports, ipv6_ipsec=settings.ipv6_ipsec),
+            *_forward(settings),
             *translate(outside),
             *leaving(outside),
         )
@@ -140,35 +156,56 @@ def transactions(settings: RulesetSettings, limits: Limits | None = None) -> tup
 
     The last one is of timers alone: while it is missing, everything passes, with the kernel's own.
     """
-    return build(settings).to_json(), timers(settings.insides, settings.outside, limits or Limits())
+    return build(settings).to_json(), timers(limits or Limits())
 
 
-def _adjust(outside: str) -> list[Command]:
-    """Clamp the MSS of connections through the outside to the routes of both directions, and assign the PPTP helper.
+def _forward(settings: RulesetSettings) -> list[Command]:
+    """Decide about what passes between inside and outside.
 
-    `rt mtu` takes the smaller one of the routes to the destination and back to the source, and nft
-    never raises an MSS. Helpers are assigned explicitly: the automatic assignment left the kernel.
+    The first rules are for what BPF carries, the busiest traffic, and end the chain: to the inside it has its
+    address and the bit already, to the outside it is untracked and gets the bit. No rule below is about it.
     """
-    adjust = "adjust"
-    first_segments = is_(bits(payload("tcp", "flags"), ["syn", "rst"]), "syn")
-    clamp = replace({"tcp option": {"name": "maxseg", "field": "size"}}, {"rt": {"key": "mtu"}})
+    base, out, into = "forward", "going_out", "coming_in"
+    outside, marks = settings.outside, settings.marks
+    is_carried = is_not(bits(meta("mark"), marks.carried), 0)
+    is_portless = is_not(payload("ip", "protocol"), one_of(WITH_PORTS))
+    set_bit = replace(meta("mark"), {"|": [meta("mark"), marks.carried]})
     return [
-        base_chain(adjust, "filter", "forward", -150),
-        rule(adjust, "MSS out", *to_outside(outside), first_segments, clamp),
-        rule(adjust, "MSS in", *to_inside(outside), first_segments, clamp),
-        rule(
-            adjust,
-            "PPTP call IDs",
-            *to_outside(outside),
-            IS_IPV4,
-            is_(payload("tcp", "dport"), PPTP_PORT),
-            {"ct helper": "pptp"},
+        *(chain(name) for name in (_MARK, TIMERS, out, into)),
+        rule(_MARK, "", set_bit),
+        *_clamp(out, "MSS out"),
+        rule(out, "PPTP call IDs", IS_IPV4, is_(payload("tcp", "dport"), PPTP_PORT), {"ct helper": "pptp"}),
+        rule(out, "", has(conntrack("state"), "new"), jump(TIMERS)),
+        *_mark(out, "out", "original", "dport", ["related", "untracked"]),
+        *guard_out(out),
+        *_clamp(into, "MSS in"),
+        *_mark(into, "in", "reply", "sport", "related"),
+        *guard_in(into, ipv6_ipsec=settings.ipv6_ipsec),
+        base_chain(base, "filter", "forward", MARK_PRIORITY),
+        rule(base, "carried in", is_carried, is_(meta("iifname"), outside), IS_IPV4, ACCEPT),
+        rule(base, "carried out", IS_UNTRACKED, *to_outside(outside), is_portless, set_bit, ACCEPT),
+        *(
+            rule(base, f"keeps its port, {name}", IS_UNTRACKED, *to_outside(outside), *datagrams, set_bit, ACCEPT)
+            for name, datagrams in settings.ports.datagrams()
         ),
+        rule(base, "", *to_outside(outside), goto(out)),
+        rule(base, "", *to_inside(outside), goto(into)),
     ]
 
 
-def _mark_carried(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
-    """Set the CARRIED bit, and no other, on what a foreign filter has to let through.
+def _clamp(at: str, comment: str) -> list[Command]:
+    """Clamp the MSS of connections through the outside to the routes of both directions.
+
+    `rt mtu` takes the smaller one of the routes to the destination and back to the source, and nft
+    never raises an MSS.
+    """
+    first_segments = is_(bits(payload("tcp", "flags"), ["syn", "rst"]), "syn")
+    clamp = replace({"tcp option": {"name": "maxseg", "field": "size"}}, {"rt": {"key": "mtu"}})
+    return [rule(at, comment, first_segments, clamp)]
+
+
+def _mark(at: str, word: str, direction: str, port: str, error: str | list[str]) -> list[Command]:
+    """Set the CARRIED bit, and no other, on what a foreign filter has to let through of what the kernel tracks.
 
     What comes from outside is marked only as the answer to what a host began, as a call that the
     PPTP helper expects, or as an ICMP error about a known flow (RFC 5508 section 4.2 wants those
@@ -178,31 +215,13 @@ def _mark_carried(outside: str, marks: Marks, ports: PortRules) -> list[Command]
     What leaves untracked is for BPF to translate, which takes the bit away again. So an ICMP packet
     that has the bit there, and not our address, is one that only BPF can keep from leaving.
     """
-    base, mark = "mark_carried", "set_carried"
+    began_inside = IS_IPV4, is_(conntrack("direction"), direction)
+    udp = is_(payload("udp", port), one_of(CARRIED_UDP_PORTS))
     gre = is_(payload("ip", "protocol"), "gre"), has(conntrack("status"), "expected")
     is_icmp = is_(payload("ip", "protocol"), "icmp")
-    is_untracked = has(conntrack("state"), "untracked")
-    without_ports = is_not(payload("ip", "protocol"), one_of(WITH_PORTS))
-    rules = [rule(base, "without ports", *to_outside(outside), is_untracked, without_ports, jump(mark))]
-    rules += [
-        rule(base, f"keeps its port, {name}", *to_outside(outside), is_untracked, *datagrams, jump(mark))
-        for name, datagrams in ports.datagrams()
-    ]
-    for word, path, direction, port, error in (
-        ("out", to_outside(outside), "original", "dport", ["related", "untracked"]),
-        ("in", to_inside(outside), "reply", "sport", "related"),
-    ):
-        began_inside = (*path, IS_IPV4, is_(conntrack("direction"), direction))
-        udp = is_(payload("udp", port), one_of(CARRIED_UDP_PORTS))
-        rules += [
-            rule(base, f"IKE, NAT-T, L2TP {word}", *began_inside, udp, jump(mark)),
-            rule(base, f"PPTP control {word}", *began_inside, is_(payload("tcp", port), PPTP_PORT), jump(mark)),
-            rule(base, f"PPTP calls {word}", *path, *gre, jump(mark)),
-            rule(base, f"ICMP errors {word}", *path, is_icmp, has(conntrack("state"), error), jump(mark)),
-        ]
     return [
-        chain(mark),
-        rule(mark, "", replace(meta("mark"), {"|": [meta("mark"), marks.carried]})),
-        base_chain(base, "filter", "forward", MARK_PRIORITY),
-        *rules,
+        rule(at, f"IKE, NAT-T, L2TP {word}", *began_inside, udp, jump(_MARK)),
+        rule(at, f"PPTP control {word}", *began_inside, is_(payload("tcp", port), PPTP_PORT), jump(_MARK)),
+        rule(at, f"PPTP calls {word}", *gre, jump(_MARK)),
+        rule(at, f"ICMP errors {word}", is_icmp, has(conntrack("state"), error), jump(_MARK)),
     ]

@@ -6,11 +6,13 @@ while it is new to connection tracking; later packets only start it again. PPTP'
 the GRE tracker takes its timers before any rule could speak: dataplane/sysctls.py sets those.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from throughway.core.limits import Limits
 from throughway.policy.own import FAMILY, TABLE
+
+TIMERS: Final = "timers"
+"""The chain of the rules."""
 
 PPTP_PORT: Final = 1723
 """The control connection (RFC 2637 section 3)."""
@@ -25,10 +27,8 @@ _WELL_KNOWN_MAX: Final = 1023
 """Flows of these ports may be forgotten earlier (RFC 6092 REC-15): questions of one packet and one answer."""
 
 
-def timers(insides: Sequence[str], outside: str, limits: Limits) -> str:
-    """Write the transaction. The table is there already; the interfaces' names are checked."""
-    names = ", ".join(f'"{name}"' for name in sorted(insides))
-    path = f'iifname {{ {names} }} oifname "{outside}" ct state new'
+def timers(limits: Limits) -> str:
+    """Write the transaction. The table is there, and in it the empty chain that new flows to the outside pass."""
     vpn_ports = ", ".join(str(port) for port in sorted(VPN_UDP_PORTS))
     udp, control, any_udp6 = "vpn_udp", "pptp_control", "any_udp6"
     return f"""
@@ -45,13 +45,12 @@ table {FAMILY} {TABLE} {{
         protocol tcp; l3proto ip;
         policy = {{ established : {limits.pptp_control_idle_s} }};
     }}
-    chain timers {{
-        type filter hook forward priority mangle; policy accept;
-        {path} meta nfproto ipv4 udp dport {{ {vpn_ports} }} ct timeout set "{udp}" comment "RFC 4787 REQ-5"
-        {path} meta nfproto ipv4 tcp dport {PPTP_PORT} ct timeout set "{control}" comment "RFC 5382 REQ-5"
-        {path} meta nfproto ipv6 udp sport > {_WELL_KNOWN_MAX} udp dport > {_WELL_KNOWN_MAX} \
+    chain {TIMERS} {{
+        meta nfproto ipv4 udp dport {{ {vpn_ports} }} ct timeout set "{udp}" comment "RFC 4787 REQ-5"
+        meta nfproto ipv4 tcp dport {PPTP_PORT} ct timeout set "{control}" comment "RFC 5382 REQ-5"
+        meta nfproto ipv6 udp sport > {_WELL_KNOWN_MAX} udp dport > {_WELL_KNOWN_MAX} \
 ct timeout set "{any_udp6}" comment "RFC 6092 REC-14"
-        {path} meta nfproto ipv6 udp dport {CARRIED_UDP_PORTS[0]} ct timeout set "{any_udp6}" comment "IKE"
+        meta nfproto ipv6 udp dport {CARRIED_UDP_PORTS[0]} ct timeout set "{any_udp6}" comment "IKE"
     }}
 }}
 """

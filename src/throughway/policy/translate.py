@@ -44,7 +44,8 @@ def _hairpin(chain: str) -> list[Command]:
 
     Without that the answer would go to it directly, from an address that it never spoke to. Which addresses
     this concerns is noted before the destination is translated: those of the router, save that of
-    the interface by which the packet came. Other redirections of the operator keep their sources.
+    the interface by which the packet came. Other redirections of the operator keep their sources. A chain of
+    type nat sees new flows only, and costs all others nothing.
     """
     note = "hairpin"
     addresses = f"@{_ADDRESSES}"
@@ -57,13 +58,12 @@ def _hairpin(chain: str) -> list[Command]:
             timeout=_ADDRESS_S,
             size=_ADDRESSES_MAX,
         ),
-        base_chain(note, "filter", "prerouting", HAIRPIN_PRIORITY),
+        base_chain(note, "nat", "prerouting", HAIRPIN_PRIORITY),
         rule(
             note,
             "",
             is_(meta("iifname"), INSIDE),
             IS_IPV4,
-            has(conntrack("state"), "new"),
             is_(fib_type("daddr"), "local"),
             is_not(fib_type("daddr", "iif"), "local"),
             update(addresses, payload("ip", "daddr")),

@@ -18,8 +18,20 @@ from throughway.core.discriminators import NOT_OURS
 from throughway.core.ids import IpProtocol
 from throughway.core.marks import Marks
 from throughway.policy.kept import PortRules
-from throughway.policy.own import INSIDE, base_chain, fib_type, rule
-from throughway.policy.rules import NOTRACK, Command, Statement, behind_ip, bits, is_, is_not, meta, one_of, payload
+from throughway.policy.own import INSIDE, IS_UNTRACKED, base_chain, fib_type, rule
+from throughway.policy.rules import (
+    ACCEPT,
+    NOTRACK,
+    Command,
+    Statement,
+    behind_ip,
+    bits,
+    is_,
+    is_not,
+    meta,
+    one_of,
+    payload,
+)
 
 PRIORITY: Final = -450
 PRIORITY_WHOLE: Final = -300
@@ -71,9 +83,10 @@ def untracked(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
         rule(
             early,
             "translated by BPF",
-            is_(meta("iifname"), outside),
             is_not(bits(meta("mark"), marks.own), 0),
+            is_(meta("iifname"), outside),
             NOTRACK,
+            ACCEPT,
         ),
         rule(
             early,
@@ -84,6 +97,7 @@ def untracked(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
             NOTRACK,
         ),
         base_chain(late, "filter", "prerouting", PRIORITY_WHOLE),
+        rule(late, "is already", IS_UNTRACKED, ACCEPT),
         rule(
             late,
             "GRE but PPTP's",

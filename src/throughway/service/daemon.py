@@ -6,6 +6,7 @@ are attached. A stop undoes it in the opposite order, unless everything is to st
 """
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -117,6 +118,7 @@ class Daemon:
                         tasks.create_task(self._gateway.follow(self._on_addresses), name="interfaces"),
                         tasks.create_task(self._gateway.flush_untranslated(), name="flows from before"),
                         tasks.create_task(self._own_tunnels.follow(), name="own tunnels"),
+                        tasks.create_task(self._gateway.watch_rules(), name="rules"),
                         tasks.create_task(self._read_counters(), name="counters"),
                         tasks.create_task(self._gateway.flush_ports(), name="ports"),
                     ]
@@ -232,12 +234,19 @@ class Daemon:
         self._pump()
 
     async def _read_counters(self) -> None:
-        """Read the counters in slices, so that packets do not wait for them, and not so often that they cost much."""
+        """Read the counters of what was used since the last time, in slices, so that packets do not wait for them.
+
+        What an earlier run left was read at the start. It is not done so often that it costs much.
+        """
+        since = self._started_at
         while True:
             began = time.monotonic()
-            async for flows in self._flows_in_slices():
-                self._handle(CountersRead(tuple(flow.count for flow in flows)), time.monotonic())
-                self._pump()
+            for flows in self._gateway.plane.used_flows(since):
+                if flows:
+                    self._handle(CountersRead(tuple(flow.count for flow in flows)), time.monotonic())
+                    self._pump()
+                await asyncio.sleep(0)
+            since = began
             self._teller.tell_kept_back()
             spent = time.monotonic() - began
             await asyncio.sleep(max(self._limits.counters_every_s, spent * COUNTERS_REST))
@@ -256,6 +265,18 @@ class Daemon:
             self._handle(PortsRemembered(entries), time.monotonic())
 
     def _adopt(self) -> None:
+        """Take over what an earlier run left.
+
+        A million mappings are millions of objects, none of which is garbage. Looking for some among them doubled the
+        time that this takes, and would keep packets waiting later.
+        """
+        gc.disable()
+        try:
+            self._take_over()
+        finally:
+            gc.enable()
+
+    def _take_over(self) -> None:
         adoption = self._gateway.plane.adoption
         if adoption.outcome is Outcome.DISCARDED:
             log.warning("mappings.discarded", why=adoption.detail)
@@ -264,6 +285,7 @@ class Daemon:
         if flows:
             log.info("mappings.adopted", count=len(flows))
             self._handle(MappingsAdopted(flows), time.monotonic())
+            gc.freeze()
         self._handle(self._gateway.addresses, time.monotonic())
 
     def _on_addresses(self, change: OutsideAddressesChanged) -> None:

@@ -29,6 +29,7 @@ from throughway.service.noted import NotedSettings
 from throughway.service.options import Options
 from throughway.service.paths import Paths
 from throughway.service.places import Places
+from throughway.service.short_path import ShortPath
 from throughway.service.watching import Watch, Watched
 
 log = structlog.get_logger()
@@ -255,6 +256,10 @@ class Gateway:
         else:
             if count:
                 log.info("untranslated.flushed", count=count)
+
+    async def watch_rules(self) -> None:
+        """Allow the short path while nobody else's rules look at forwarded packets, until cancelled."""
+        await ShortPath(self.plane, self._nft).run()
 
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from tests.kernel.bpf_plane.conftest import Ends, Gateway
 from tests.kernel.bpf_plane.net import ALICE, ALICES, BOB, NEW_OUTSIDE, OUTSIDE, PEER, Esp, esp_packet, inside, run
 from tests.kernel.bpf_plane.watch import SPI, TO_INSIDE, drops
 from throughway.core.flows import FlowKey
-from throughway.core.ids import ROUTER, IpProtocol
+from throughway.core.ids import ROUTER, IpProtocol, Path
 from throughway.core.ports import IkeObserved, Interface, Punted
 from throughway.core.reasons import Reason
 
@@ -95,6 +96,21 @@ def test_only_addresses_ttl_and_header_checksum_differ(up: Gateway, ends: Ends) 
         at = sequence - 1
         assert ends.peer.received[at].packet == esp_packet(OUTSIDE, PEER, 0x9000, sequence, size, ttl=63)
         assert ends.alice.received[at].packet == esp_packet(PEER, ALICE, SPI, sequence, size, ttl=63)
+
+
+def test_of_many_flows_only_those_used_since_are_read(up: Gateway, ends: Ends) -> None:
+    """The others are in no tuple, and whoever reads gets a turn between the tuples."""
+    for spi in range(0x5000, 0x5000 + 1000):
+        up.plane.install(FlowKey.to_inside(IpProtocol.ESP, Path(PEER), spi), [ALICE])
+    up.plane.install(TO_INSIDE, [ALICE])
+    started = time.monotonic()
+    assert [flow for piece in up.plane.used_flows(started) for flow in piece] == []
+    ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 3))
+    up.until("arrived", lambda: ends.alice.sequences(SPI) == [1, 2])
+    pieces = list(up.plane.used_flows(started))
+    assert len(pieces) >= 4
+    assert [(flow.count.key, flow.count.packets) for piece in pieces for flow in piece] == [(TO_INSIDE, 2)]
+    assert len([flow for piece in up.plane.used_flows(0) for flow in piece]) == len(list(up.plane.flows())) == 1001
 
 
 def test_the_outside_address_changes(up: Gateway, ends: Ends) -> None:

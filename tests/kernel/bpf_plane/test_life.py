@@ -77,6 +77,16 @@ def test_a_killed_daemon_interrupts_nothing_and_the_next_one_adopts(gateway: Gat
     assert gateway.punted() == []
 
 
+def test_an_adopted_flow_that_nobody_used_is_as_new_as_its_mapping(gateway: Gateway) -> None:
+    """And not idle since the machine was started, or it would be forgotten at once."""
+    gateway.up().install(TO_INSIDE, [ALICE])
+    gateway.close(keep=True)
+    gateway.up()
+    (flow,) = gateway.plane.adopted_flows()
+    assert flow.count.packets == 0
+    assert 0 <= time.monotonic() - flow.count.last_packet_at < 60
+
+
 def test_an_undecided_flow_recovers_after_a_daemon_was_killed(gateway: Gateway, ends: Ends) -> None:
     """What the dead daemon held is lost; the flow opens for what follows."""
     gateway.up()

@@ -136,14 +136,14 @@ class Row:
         self._ip(f"link add {device} netns {self.name('router')} type veth peer name eth0 netns {self.name(place)}")
 
 
-def drops(row: Row, comment: str, chain: str = "guard") -> int:
+def drops(row: Row, comment: str) -> int:
     """Read the counter of the rule of ours with this comment."""
-    return counted(row, f"inet throughway {chain}", comment)
+    return counted(row, "table inet throughway", comment)
 
 
-def counted(row: Row, chain: str, comment: str) -> int:
-    """Read the counter of the rule with this comment."""
-    listing = row.run("router", f"nft list chain {chain}")
+def counted(row: Row, where: str, comment: str) -> int:
+    """Read the counter of the rule with this comment in a table or chain."""
+    listing = row.run("router", f"nft list {where}")
     (line,) = [line for line in listing.splitlines() if comment in line]
     return int(line.partition("packets ")[2].split()[0])
 

@@ -90,7 +90,7 @@ def test_udp_over_ipv6_is_remembered_for_five_minutes_but_for_well_known_ports(
     host, peer = row.udp("host", HOST6, source), row.udp("peer", PEER6, port)
     for question in (b"ask", b"ask again"):
         assert arrives(row, lambda question=question: host.sendto(question, (PEER6, port)), peer, question)  # type: ignore[misc]
-    assert counted(row, "ip6 seen out", '"long"') == is_long
+    assert counted(row, "chain ip6 seen out", '"long"') == is_long
 
 
 def test_udp_is_forgotten_at_its_limit_and_not_before(row: Row, short: Nft) -> None:
