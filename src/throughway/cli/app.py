@@ -90,6 +90,9 @@ def up(
     ipv6_ipsec: Annotated[
         bool, typer.Option(help="Let IPsec over IPv6 in to the devices unasked, as RFC 6092 recommends.")
     ] = True,
+    short_path: Annotated[
+        bool, typer.Option(help="Let known tunnels go around netfilter while nobody else's rules look there.")
+    ] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work when it is stopped.")] = False,
 ) -> None:
     """Carry VPNs between interfaces until stopped.
@@ -97,7 +100,7 @@ def up(
     Ctrl-C, SIGTERM and `throughway down` stop it, and leave no rule, program or mapping behind.
     """
     with _explained():
-        become_daemon(inside or [], outside, gateway, attach, keep, ipv6_ipsec, outside_address or [])
+        become_daemon(inside or [], outside, gateway, attach, keep, ipv6_ipsec, outside_address or [], short_path)
 
 
 @app.command()

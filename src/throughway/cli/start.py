@@ -37,6 +37,7 @@ def become_daemon(
     keep: bool,
     ipv6_ipsec: bool,
     outside_addresses: Sequence[str] = (),
+    short_path: bool = True,
 ) -> None:
     """Replace this process by the daemon, which so stays in the foreground and gets the signals.
 
@@ -45,7 +46,7 @@ def become_daemon(
     socket_path(gateway)
     check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
     check_addresses(outside_addresses)
-    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec, outside_addresses)
+    arguments = daemon_arguments(inside, str(outside), gateway, attach, keep, ipv6_ipsec, outside_addresses, short_path)
     check_privileges(os.geteuid(), _effective_capabilities(), arguments)
     sys.stdout.flush()
     os.execv(sys.executable, daemon_command(arguments))  # noqa: S606 - no shell is wanted
@@ -59,12 +60,14 @@ def daemon_arguments(
     keep: bool,
     ipv6_ipsec: bool,
     outside_addresses: Sequence[str] = (),
+    short_path: bool = True,
 ) -> list[str]:
     """Return the options of the daemon, which are those of `up`."""
     arguments = [word for interface in inside for word in ("--inside", interface)]
     arguments += ["--outside", outside, "--gateway", gateway, "--attach", attach.value]
     arguments += [word for address in outside_addresses for word in ("--outside-address", address)]
     arguments += [] if ipv6_ipsec else ["--no-ipv6-ipsec"]
+    arguments += [] if short_path else ["--no-short-path"]
     return [*arguments, "--keep"] if keep else arguments
 
 

@@ -50,6 +50,7 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("Sessions", str(status.sessions)),
         ("Mappings", _mappings(status)),
         ("Attached by", status.attached_by),
+        *([("Path", status.path)] if status.path else []),
         ("Memory", size(status.memory_bytes)),
         ("Daemon", f"process {status.pid}, release {release}"),
     ]

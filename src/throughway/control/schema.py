@@ -167,7 +167,7 @@ class Status(_Record):
 
     `reasons` counts packets by the name of their reason, those that were carried before those that
     were dropped. `outside_address` is the primary one of `outside_addresses`. `adopted` counts the mappings
-    taken over from an earlier run.
+    taken over from an earlier run. `path` is how known packets go, `short`, or `long` with the reason behind it.
     """
 
     version: str
@@ -186,6 +186,7 @@ class Status(_Record):
     reasons: Mapping[str, int]
     findings: tuple[Finding, ...]
     outside_addresses: tuple[str, ...] = ()
+    path: str = ""
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -213,6 +214,7 @@ class Status(_Record):
             reasons=read.integers("reasons"),
             findings=tuple(Finding.from_json(one, f"{where}.findings[{at}]") for at, one in enumerate(findings)),
             outside_addresses=read.texts("outside_addresses") if read.has("outside_addresses") else (),
+            path=read.text("path") if read.has("path") else "",
         )
 
 

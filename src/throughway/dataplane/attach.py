@@ -21,6 +21,8 @@ class _Hooks(Protocol):
 
     def attached(self) -> Iterator[Hook]: ...
 
+    def has_others(self, ifindex: int) -> bool: ...
+
     def attach(self, hook: Hook, program: int) -> None: ...
 
     def detach(self, hook: Hook) -> None: ...
@@ -50,6 +52,10 @@ class Attachments:
             for hook in list(each.attached()):
                 if each is not hooks or hook not in wanted:
                     each.detach(hook)
+
+    def has_others(self, ifindex: int) -> bool:
+        """Tell whether somebody else's filter or program looks at what comes in by an interface."""
+        return self._tcx.has_others(ifindex) or self._clsact.has_others(ifindex)
 
     def detach_all(self) -> None:
         """Take all programs of this gateway off, those that hold packets first."""

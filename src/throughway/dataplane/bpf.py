@@ -92,6 +92,7 @@ class BpfDataPlane:
         self._outside = settings.outside
         self._addresses = self._tables.outside_addresses()
         self._short_until_ns = 0
+        self._insides: tuple[Interface, ...] = ()
         self._injector: Injector | None = None
         self._returner: Injector | None = None
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
@@ -140,9 +141,9 @@ class BpfDataPlane:
             settings = self._settings
             self._injector = Injector(outside, settings.marks.reinjected)
             self._returner = Injector(outside, settings.marks.own)
-        self._outside = outside
+        self._outside, self._insides = outside, tuple(insides)
         self._configure()
-        self._attachments.bring_to(wanted_hooks(outside, tuple(insides)), self._object.programs)
+        self._attachments.bring_to(wanted_hooks(outside, self._insides), self._object.programs)
 
     def filenos(self) -> tuple[int, int]:
         """Give the descriptors that become readable when `read` has something."""
@@ -191,6 +192,14 @@ class BpfDataPlane:
         """
         self._short_until_ns = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
         self._configure()
+
+    def others_at_ingress(self) -> str | None:
+        """Name an interface of ours where somebody else's filter or program looks at what comes in.
+
+        It would not see what goes the short path from there. Raises KernelRefused.
+        """
+        here = (self._outside, *self._insides)
+        return next((each.name for each in here if self._attachments.has_others(each.index)), None)
 
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last.
@@ -339,6 +348,7 @@ class BpfDataPlane:
                 ike_per_address=limits.ike_per_host_rate,
                 fragments_per_address=limits.early_fragments_per_address_rate,
                 short_until_ns=self._short_until_ns,
+                insides=tuple(each.index for each in self._insides[: abi.SHORT_INSIDES_MAX]),
             )
         )
 

@@ -27,6 +27,8 @@ class Options:
     """Let IPsec over IPv6 in to the devices unasked (RFC 6092 section 3.2.4)."""
     keep: bool = False
     """Leave rules, programs and mappings at work when the daemon stops."""
+    short_path: bool = True
+    """Let known flows go around netfilter while nobody else looks at forwarded packets."""
     outside_addresses: tuple[IPv4Address, ...] = ()
     """Of the outside interface's addresses, those that devices are given; all of them where none is named."""
 
@@ -84,6 +86,12 @@ def parse(arguments: Sequence[str]) -> Options:
         default=True,
         help="let IPsec over IPv6 in to the devices unasked (RFC 6092)",
     )
+    parser.add_argument(
+        "--short-path",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let known flows go around netfilter while nobody else's rules look at forwarded packets",
+    )
     parser.add_argument("--keep", action="store_true", help="leave everything at work when stopped")
     chosen = parser.parse_args(arguments)
     return Options(
@@ -93,5 +101,6 @@ def parse(arguments: Sequence[str]) -> Options:
         attach=chosen.attach,
         ipv6_ipsec=chosen.ipv6_ipsec,
         keep=chosen.keep,
+        short_path=chosen.short_path,
         outside_addresses=tuple(chosen.outside_address),
     )
