@@ -45,6 +45,7 @@
 
 #define LAYOUT_VERSION 4
 #define SLOTS_MAX 16
+#define SHORT_INSIDES_MAX 16
 #define FAN_OUT_MAX 16
 #define HELD_PER_FLOW_MAX 64
 
@@ -187,6 +188,7 @@ struct config {
 	__u32 fragments_per_address;
 	__u32 ports_kept;       /* KEPT_IKE, KEPT_L2TP: with every peer */
 	__u64 short_until_ns;   /* CLOCK_MONOTONIC; until then known flows may go around the stack's forwarding */
+	__u32 insides[SHORT_INSIDES_MAX]; /* indexes of inside interfaces that they may leave by; 0 behind the last */
 };
 
 /* The record of the ring `punts`. Two sizes of reservation; `size` is how much of `frame` is filled.

@@ -157,6 +157,7 @@ struct packet {
 	__u32 fragment_offset;
 	__be16 id;
 	__u8 more_fragments;
+	__u8 tos;          /* DSCP and ECN */
 	__u8 protocol;
 };
 
@@ -199,6 +200,7 @@ static __always_inline int packet_open(struct packet *p, struct __sk_buff *skb, 
 	p->fragment_offset = bpf_ntohs(ip.frag_off) & IP_FRAGMENT_OFFSET;
 	p->more_fragments = !!(bpf_ntohs(ip.frag_off) & IP_MORE_FRAGMENTS);
 	p->id = ip.id;
+	p->tos = ip.tos;
 	p->protocol = ip.protocol;
 	return ip.version == 4 && p->header_size >= sizeof(ip) && p->size >= p->header_size;
 }

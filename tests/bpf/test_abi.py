@@ -76,8 +76,9 @@ def test_enum_is_that_of_the_object(btf: list[dict[str, Any]], name: str, prefix
 @pytest.mark.parametrize(
     "name",
     [
-        "LAYOUT_VERSION", "SLOTS_MAX", "FAN_OUT_MAX", "HELD_PER_FLOW_MAX", "FRAME_SMALL", "FRAME_LARGE",
-        "IKE_HEADER_SIZE", "FRAGMENT_FRESH_NS", "FRAGMENT_REUSED_NS", "REPORT_AGAIN_NS", "CONTROL_MESSAGE_MAX",
+        "LAYOUT_VERSION", "SLOTS_MAX", "SHORT_INSIDES_MAX", "FAN_OUT_MAX", "HELD_PER_FLOW_MAX", "FRAME_SMALL",
+        "FRAME_LARGE", "IKE_HEADER_SIZE", "FRAGMENT_FRESH_NS", "FRAGMENT_REUSED_NS", "REPORT_AGAIN_NS",
+        "CONTROL_MESSAGE_MAX",
     ],
 )  # fmt: skip
 def test_constant_is_that_of_the_header(name: str) -> None:

@@ -96,6 +96,9 @@ def up(
     l2tp_port: Annotated[
         PortChoice, typer.Option(help="Keep the devices' port of L2TP (1701); auto as above.")
     ] = PortChoice.AUTO,
+    short_path: Annotated[
+        bool, typer.Option(help="Let known tunnels go around netfilter while nobody else's rules look there.")
+    ] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work when it is stopped.")] = False,
 ) -> None:
     """Carry VPNs between interfaces until stopped.
@@ -104,7 +107,16 @@ def up(
     """
     with _explained():
         become_daemon(
-            inside or [], outside, gateway, attach, keep, ipv6_ipsec, ike_port, l2tp_port, outside_address or []
+            inside or [],
+            outside,
+            gateway,
+            attach,
+            keep,
+            ipv6_ipsec,
+            ike_port,
+            l2tp_port,
+            outside_address or [],
+            short_path,
         )
 
 

@@ -47,6 +47,7 @@ def become_daemon(
     ike_port: PortChoice,
     l2tp_port: PortChoice,
     outside_addresses: Sequence[str] = (),
+    short_path: bool = True,
 ) -> None:
     """Replace this process by the daemon, which so stays in the foreground and gets the signals.
 
@@ -56,7 +57,7 @@ def become_daemon(
     check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
     check_addresses(outside_addresses)
     arguments = daemon_arguments(
-        inside, str(outside), gateway, attach, keep, ipv6_ipsec, ike_port, l2tp_port, outside_addresses
+        inside, str(outside), gateway, attach, keep, ipv6_ipsec, ike_port, l2tp_port, outside_addresses, short_path
     )
     check_privileges(os.geteuid(), _effective_capabilities(), arguments)
     sys.stdout.flush()
@@ -73,6 +74,7 @@ def daemon_arguments(
     ike_port: PortChoice = PortChoice.AUTO,
     l2tp_port: PortChoice = PortChoice.AUTO,
     outside_addresses: Sequence[str] = (),
+    short_path: bool = True,
 ) -> list[str]:
     """Return the options of the daemon, which are those of `up`."""
     arguments = [word for interface in inside for word in ("--inside", interface)]
@@ -81,6 +83,7 @@ def daemon_arguments(
     arguments += [] if ipv6_ipsec else ["--no-ipv6-ipsec"]
     for option, chosen in (("--ike-port", ike_port), ("--l2tp-port", l2tp_port)):
         arguments += [] if chosen is PortChoice.AUTO else [option, chosen.value]
+    arguments += [] if short_path else ["--no-short-path"]
     return [*arguments, "--keep"] if keep else arguments
 
 

@@ -52,6 +52,7 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("Mappings", _mappings(status)),
         ("Ports", _ports(status)),
         ("Attached by", status.attached_by),
+        *([("Path", status.path)] if status.path else []),
         ("Memory", size(status.memory_bytes)),
         ("Daemon", f"process {status.pid}, release {release}"),
     ]

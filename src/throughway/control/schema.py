@@ -168,7 +168,8 @@ class Status(_Record):
     `reasons` counts packets by the name of their reason, those that were carried before those that
     were dropped. `outside_address` is the primary one of `outside_addresses`. `adopted` counts the mappings
     taken over from an earlier run. `ike_port` and `l2tp_port` say whether devices keep these ports (auto, keep,
-    translate), `ports_kept` with which peers that was learned.
+    translate), `ports_kept` with which peers that was learned. `path` is how known packets go, `short`, or `long` with
+    the reason behind it.
     """
 
     version: str
@@ -190,6 +191,7 @@ class Status(_Record):
     ike_port: str = "auto"
     l2tp_port: str = "auto"
     ports_kept: tuple[str, ...] = ()
+    path: str = ""
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -220,6 +222,7 @@ class Status(_Record):
             ike_port=read.text("ike_port") if read.has("ike_port") else "auto",
             l2tp_port=read.text("l2tp_port") if read.has("l2tp_port") else "auto",
             ports_kept=read.texts("ports_kept") if read.has("ports_kept") else (),
+            path=read.text("path") if read.has("path") else "",
         )
 
 

@@ -20,6 +20,7 @@ from throughway.core.ids import Host, Path, Peer, UdpPort
 
 LAYOUT_VERSION: Final = 4
 SLOTS_MAX: Final = 16
+SHORT_INSIDES_MAX: Final = 16
 FAN_OUT_MAX: Final = 16
 HELD_PER_FLOW_MAX: Final = 64
 FRAME_SMALL: Final = 1664
@@ -186,6 +187,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("fragments_per_address", "I"),
         ("ports_kept", "I"),
         ("short_until_ns", "Q"),
+        ("insides", f"{4 * SHORT_INSIDES_MAX}s"),
     ),
     "punt": _layout(
         ("kind", "I"),
@@ -324,7 +326,10 @@ class PendingRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigRecord:
-    """The one entry of `config`. `addresses` are ours outside by slot; with none nothing is translated."""
+    """The one entry of `config`. `addresses` are ours outside by slot; with none nothing is translated.
+
+    `insides` are the indexes of the interfaces that the short path leads to, 16 at most.
+    """
 
     addresses: tuple[IPv4Address | None, ...]
     outside_ifindex: int
@@ -338,6 +343,7 @@ class ConfigRecord:
     fragments_per_address: int
     ports_kept: KeptFlag = KeptFlag.NONE
     short_until_ns: int = 0
+    insides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse more addresses than there is room for."""
@@ -361,6 +367,7 @@ class ConfigRecord:
             self.fragments_per_address,
             self.ports_kept,
             self.short_until_ns,
+            struct.pack(f"={SHORT_INSIDES_MAX}I", *self.insides, *(0,) * (SHORT_INSIDES_MAX - len(self.insides))),
         )
 
 

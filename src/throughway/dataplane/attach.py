@@ -23,6 +23,8 @@ class _Hooks(Protocol):
 
     def is_attached(self, hook: Hook) -> bool: ...
 
+    def has_others(self, ifindex: int) -> bool: ...
+
     def attach(self, hook: Hook, program: int) -> None: ...
 
     def detach(self, hook: Hook) -> None: ...
@@ -56,6 +58,10 @@ class Attachments:
     def missing(self, wanted: Sequence[Hook]) -> list[Hook]:
         """List the hooks that have no program of ours, as one on an interface that was made anew, in the same order."""
         return [hook for hook in wanted if not (self._tcx.is_attached(hook) or self._clsact.is_attached(hook))]
+
+    def has_others(self, ifindex: int) -> bool:
+        """Tell whether somebody else's filter or program looks at what comes in by an interface."""
+        return self._tcx.has_others(ifindex) or self._clsact.has_others(ifindex)
 
     def detach_all(self) -> None:
         """Take all programs of this gateway off, those that hold packets first."""

@@ -95,6 +95,7 @@ class BpfDataPlane:
         self._outside = settings.outside
         self._addresses = self._tables.outside_addresses()
         self._short_until_ns = 0
+        self._insides: tuple[Interface, ...] = ()
         self._injector: Injector | None = None
         self._returner: Injector | None = None
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
@@ -147,9 +148,9 @@ class BpfDataPlane:
             settings = self._settings
             self._injector = Injector(outside, settings.marks.reinjected)
             self._returner = Injector(outside, settings.marks.own)
-        self._outside = outside
+        self._outside, self._insides = outside, tuple(insides)
         self._configure()
-        self._attachments.bring_to(wanted_hooks(outside, tuple(insides)), self._object.programs)
+        self._attachments.bring_to(wanted_hooks(outside, self._insides), self._object.programs)
 
     def missing_on(self, outside: Interface, insides: Sequence[Interface]) -> frozenset[int]:
         """List the indexes of those interfaces that lack a program of ours, as one that was made anew does."""
@@ -210,6 +211,14 @@ class BpfDataPlane:
         """
         self._short_until_ns = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
         self._configure()
+
+    def others_at_ingress(self) -> str | None:
+        """Name an interface of ours where somebody else's filter or program looks at what comes in.
+
+        It would not see what goes the short path from there. Raises KernelRefused.
+        """
+        here = (self._outside, *self._insides)
+        return next((each.name for each in here if self._attachments.has_others(each.index)), None)
 
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last.
@@ -359,6 +368,7 @@ class BpfDataPlane:
                 fragments_per_address=limits.early_fragments_per_address_rate,
                 ports_kept=abi.kept_flags(settings.ports_kept),
                 short_until_ns=self._short_until_ns,
+                insides=tuple(each.index for each in self._insides[: abi.SHORT_INSIDES_MAX]),
             )
         )
 

@@ -107,6 +107,10 @@ class ClsactHooks:
             if each.handle == self._handle and each.priority == _PRIORITY and program in PROGRAMS:
                 yield Hook(program, ifindex)
 
+    def has_others(self, ifindex: int) -> bool:
+        """Tell whether a filter that is not ours looks at what comes in by an interface."""
+        return any(each.handle != self._handle or each.priority != _PRIORITY for each in _filters(ifindex, _INGRESS))
+
     def attach(self, hook: Hook, program: int) -> None:
         """Put the program there, in place of the one of an earlier run if there is one.
 

@@ -79,6 +79,7 @@ _SIGNATURES: Final[dict[str, tuple[object, tuple[object, ...]]]] = {
     "bpf_obj_pin": (c_int, (c_int, c_char_p)),
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
+    "bpf_prog_query": (c_int, (c_int, c_int, c_uint32, c_void_p, c_void_p, c_void_p)),
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_link_detach": (c_int, (c_int,)),
     "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOptions))),

@@ -6,6 +6,7 @@ nowhere.
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from typing import Final
@@ -49,6 +50,16 @@ class TcxHooks:
             return link_target(pinned) == hook.ifindex
         finally:
             os.close(pinned)
+
+    def has_others(self, ifindex: int) -> bool:
+        """Tell whether a program that is not ours looks at what comes in by an interface. Kernels without tcx: no."""
+        ours = sum(hook.is_ingress and hook.ifindex == ifindex for hook in self.attached())
+        count = ctypes.c_uint32()
+        answer = library().bpf_prog_query(ifindex, TCX_INGRESS, 0, None, None, ctypes.byref(count))
+        if answer in (-errno.EINVAL, -errno.EOPNOTSUPP):
+            return False
+        checked(f"tcx programs of interface {ifindex}", 0 if answer == -errno.ENOSPC else answer)
+        return count.value > ours
 
     def attach(self, hook: Hook, program: int) -> None:
         """Put the program there: in place of the one of an earlier run, or before all others on the interface.

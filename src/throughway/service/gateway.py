@@ -75,6 +75,7 @@ class Gateway:
         self._watch: Final = Watch()
         self._kept: Final[dict[Peer, set[UdpPort]]] = {}
         self._to_flush: Final[asyncio.Queue[tuple[Peer, UdpPort]]] = asyncio.Queue()
+        self._short_path: Final = ShortPath(plane, nft, is_wanted=options.short_path)
         self.findings: tuple[Finding, ...] = ()
 
     @classmethod
@@ -259,7 +260,15 @@ class Gateway:
 
     async def watch_rules(self) -> None:
         """Allow the short path while nobody else's rules look at forwarded packets, until cancelled."""
-        await ShortPath(self.plane, self._nft).run()
+        await self._short_path.run()
+
+    @property
+    def path(self) -> str:
+        """How known packets go: `short`, or `long` and behind it why."""
+        by = self._short_path.shut_by
+        if by is None and not self._places.has_ethernet_outside:
+            by = f"{self._options.outside}, which has no Ethernet headers"
+        return "short" if by is None else f"long, because of {by}"
 
     async def tracked_flows(self) -> list[Watched]:
         """Read what the kernel's connection tracking carries of VPNs."""

@@ -32,6 +32,8 @@ class Options:
     """Whether hosts keep these UDP ports, or have them translated."""
     keep: bool = False
     """Leave rules, programs and mappings at work when the daemon stops."""
+    short_path: bool = True
+    """Let known flows go around netfilter while nobody else looks at forwarded packets."""
     outside_addresses: tuple[IPv4Address, ...] = ()
     """Of the outside interface's addresses, those that devices are given; all of them where none is named."""
 
@@ -106,6 +108,12 @@ def parse(arguments: Sequence[str]) -> Options:
             default=PortSetting.AUTO.value,
             help=f"whether devices keep the port of {protocol}; auto keeps it with peers that need it",
         )
+    parser.add_argument(
+        "--short-path",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let known flows go around netfilter while nobody else's rules look at forwarded packets",
+    )
     parser.add_argument("--keep", action="store_true", help="leave everything at work when stopped")
     chosen = parser.parse_args(arguments)
     return Options(
@@ -117,5 +125,6 @@ def parse(arguments: Sequence[str]) -> Options:
         ike_port=PortSetting(chosen.ike_port),
         l2tp_port=PortSetting(chosen.l2tp_port),
         keep=chosen.keep,
+        short_path=chosen.short_path,
         outside_addresses=tuple(chosen.outside_address),
     )

@@ -10,7 +10,7 @@ from throughway.core.addresses import Slots, fill
 from throughway.core.errors import KernelRefused
 from throughway.core.ports import Interface
 from throughway.dataplane.bpf import BpfDataPlane
-from throughway.dataplane.links import Link
+from throughway.dataplane.links import ETHERNET_HEADER_SIZE, Link
 
 log = structlog.get_logger()
 
@@ -56,6 +56,11 @@ class Places:
     def insides(self) -> frozenset[int]:
         """The indexes of the inside interfaces that are there."""
         return frozenset(link.interface.index for link in self._insides.values())
+
+    @property
+    def has_ethernet_outside(self) -> bool:
+        """Whether the outside interface is there and its frames have Ethernet headers."""
+        return self._outside is not None and self._outside.interface.link_header_size == ETHERNET_HEADER_SIZE
 
     @property
     def outside_addresses(self) -> tuple[IPv4Address, ...]:

@@ -32,6 +32,7 @@ def status(
         outside_address=next((str(address) for address in gateway.outside_addresses), None),
         outside_addresses=tuple(str(address) for address in gateway.outside_addresses),
         attached_by=AttachedBy(gateway.attached_by),
+        path=gateway.path,
         memory_bytes=memory_bytes(),
         mappings=mappings,
         pending=gateway.plane.pending_count(),

@@ -13,6 +13,7 @@ from throughway.core.errors import KernelRefused
 from throughway.core.ports import Interface
 from throughway.dataplane.attach import AttachMode
 from throughway.dataplane.clsact import ClsactHooks
+from throughway.dataplane.libbpf import TCX_INGRESS, link_create
 from throughway.dataplane.pins import GatewayFolder
 
 
@@ -195,3 +196,20 @@ def test_an_absent_interface_is_refused_and_close_leaves_nothing(gateway: Gatewa
     assert pins(gateway.bpffs) == []
     assert tcx_programs(gateway.net) == 0
     assert "direct-action" not in filters(gateway.net)
+
+
+def test_others_that_look_at_what_comes_in_are_seen(gateway: Gateway, mode: AttachMode) -> None:
+    """Our own programs are not others, however they are attached; a filter and a program of somebody else are."""
+    plane = gateway.up(mode)
+    net = gateway.net
+    with inside(net.router):
+        assert plane.others_at_ingress() is None
+        if mode == "tcx":
+            theirs = link_create(plane._object.programs["inside_egress"], net.outside.index, TCX_INGRESS)
+            assert plane.others_at_ingress() == "out0"
+            os.close(theirs)
+            run("tc", "qdisc", "add", "dev", "in1", "clsact")
+        run("tc", "filter", "add", "dev", "in1", "ingress", "pref", "9", "bpf", "bytecode", "1,6 0 0 0")
+        assert plane.others_at_ingress() == "in1"
+        run("tc", "filter", "del", "dev", "in1", "ingress", "pref", "9")
+        gateway.until("nobody is there", lambda: plane.others_at_ingress() is None)

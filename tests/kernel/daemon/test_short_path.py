@@ -1,8 +1,9 @@
-"""The daemon allows the short path while nobody else's rules look at forwarded packets."""
+"""The daemon allows the short path while nobody else looks at forwarded packets."""
 
-from tests.kernel.bpf_plane.net import Network, run
+from tests.kernel.bpf_plane.net import Network, inside, run
 from tests.kernel.daemon.net import ALICE, OUTSIDE, PEER, Ends, wait_for
-from tests.kernel.daemon.process import Daemon
+from tests.kernel.daemon.process import BOTH, Daemon
+from throughway.dataplane.news import chain_news
 
 
 def test_somebody_elses_chain_is_respected_at_once_and_until_it_is_gone(
@@ -28,3 +29,39 @@ def test_somebody_elses_chain_is_respected_at_once_and_until_it_is_gone(
     nft("delete table ip theirs")
     wait_for("nobody looks again", lambda: len(daemon.lines("path.short")) == 2)
     ends.both_ways(ALICE, 0x1001, 0x2001, range(4, 6))
+
+
+def test_ipsec_policies_of_the_router_are_respected_at_once(daemon: Daemon, ends: Ends, net: Network) -> None:
+    """A policy may want what is forwarded to be encrypted, or dropped; forwarding asks it, the short path cannot."""
+    daemon.up()
+    wait_for("the way is short", lambda: daemon.status().path == "short")
+    ends.begin(ALICE, 0xA1)
+    ends.agree(ALICE, 0xA1)
+    ends.both_ways(ALICE, 0x1001, 0x2001, range(1, 3))
+    policy = ("ip", "-n", net.router, "xfrm", "policy")
+    run(*policy, "add", "src", f"{PEER}/32", "dst", f"{ALICE}/32", "dir", "fwd", "action", "block")
+    wait_for("it is seen", lambda: daemon.status().path == "long, because of IPsec policies of this router")
+    ends.peer.send_esp(PEER, OUTSIDE, 0x2001, range(3, 4))
+    run(*policy, "delete", "src", f"{PEER}/32", "dst", f"{ALICE}/32", "dir", "fwd")
+    wait_for("the way is short again", lambda: daemon.status().path == "short")
+    ends.peer.send_esp(PEER, OUTSIDE, 0x2001, range(4, 5))
+    wait_for("the next one arrived", lambda: 4 in ends.alice.sequences(0x2001))
+    assert ends.alice.sequences(0x2001) == [1, 2, 4]
+
+
+def test_elements_that_come_and_go_change_nothing(daemon: Daemon, net: Network) -> None:
+    """Sets and maps, ours too, are filled with every tunnel; only tables and chains are news."""
+    daemon.up()
+    wait_for("the way is short", lambda: daemon.status().path == "short")
+    with inside(net.router), chain_news() as news:
+        nft = ("ip", "netns", "exec", net.router, "nft")
+        run(*nft, "add", "element", "inet", "throughway", "other_addresses", "{", "192.0.2.1", "}")
+        assert not news.take()
+        run(*nft, "add", "table", "ip", "theirs")
+        assert news.take()
+
+
+def test_the_operator_can_switch_it_off(daemon: Daemon) -> None:
+    daemon.up(*BOTH, "--no-short-path")
+    wait_for("it is said", lambda: len(daemon.lines("path.long")) == 1)
+    assert daemon.status().path == "long, because of --no-short-path"

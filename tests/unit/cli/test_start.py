@@ -60,6 +60,11 @@ def test_interfaces_that_are_here_are_taken() -> None:
     check_interfaces(["lan0"], "wan0", HERE)
 
 
+def test_the_short_path_is_switched_off_in_the_daemon() -> None:
+    arguments = daemon_arguments(["lan0"], "wan0", "office", Attach.AUTO, False, True, short_path=False)
+    assert "--no-short-path" in arguments
+
+
 def test_the_daemon_gets_the_outside_addresses() -> None:
     given = ["192.0.2.2", "192.0.2.3"]
     arguments = daemon_arguments(["lan0"], "wan0", "office", Attach.AUTO, False, True, outside_addresses=given)

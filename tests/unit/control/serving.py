@@ -35,6 +35,7 @@ STATUS = Status(
     outside="wan0",
     outside_address="192.0.2.2",
     attached_by=AttachedBy.TCX,
+    path="short",
     memory_bytes=44 << 20,
     mappings=6,
     pending=0,
