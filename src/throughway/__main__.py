@@ -1,6 +1,6 @@
 """`throughway`: the composition root of the command line.
 
-The commands of the daemon's faces are `cli`. The lab and the doctor belong to packages of their own,
+The commands of the daemon's faces are `cli`. The lab, the simulator and the doctor belong to packages of their own,
 which `cli` does not know; they are joined here, and imported when they are used.
 """
 
@@ -14,6 +14,12 @@ mount(
     "Check this machine for what keeps VPNs from passing.",
 )
 mount(app, "lab", "throughway.lab.cli:app", "Real VPN clients and servers in network namespaces.")
+mount(
+    app,
+    "simulate",
+    "throughway.simulate.cli:simulate",
+    "Play devices and servers through the daemon's decisions, and compare with the truth.",
+)
 
 
 def main() -> None:
