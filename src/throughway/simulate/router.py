@@ -9,15 +9,28 @@ and its commands take effect at once then.
 
 from typing import Final
 
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    InstallMapping,
+    Record,
+    Refuse,
+    Reinject,
+    RemoveMapping,
+    Trace,
+    Untrace,
+    WakeAt,
+)
 from throughway.core.events import (
     CountersRead,
     EspFromInside,
     EspUnclaimed,
     Event,
     FlowCount,
+    FlowTrace,
     IkeMessageSeen,
     TimerExpired,
+    TracesRead,
 )
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer, Spi
@@ -69,6 +82,7 @@ class ThroughwayRouter:
         self._agenda: Final = wire.agenda
         self._flows: Final[dict[FlowKey, Flow]] = {}
         self._open: Final[dict[Flow, None]] = {}
+        self._traced: Final[dict[Flow, None]] = {}
         self._buckets: Final[dict[Host | Peer, _Bucket]] = {}
         self._reads = 0
         self._agenda.at(self.limits.counters_every_s, self._read_counters)
@@ -156,6 +170,10 @@ class ThroughwayRouter:
                 self._refuse(self._flow(key))
             case RemoveMapping(key):
                 self._remove(self._flow(key))
+            case Trace(key):
+                self._trace(self._flow(key), is_wanted=True)
+            case Untrace(key):
+                self._trace(self._flow(key), is_wanted=False)
             case WakeAt(at):
                 self._agenda.at(at, self._tell, TimerExpired())
             case Record():
@@ -172,6 +190,23 @@ class ThroughwayRouter:
             else:
                 self._wire.contested(flow)
         self._wire.after_change(flow)
+
+    def _trace(self, flow: Flow, *, is_wanted: bool) -> None:
+        self._wire.before_change(flow)
+        flow.trace(is_wanted)
+        if is_wanted:
+            if not self._traced:
+                self._agenda.at(self._agenda.now + self.limits.traces_every_s, self._read_traces)
+            self._traced[flow] = None
+        else:
+            self._traced.pop(flow, None)
+        self._wire.after_change(flow)
+
+    def _read_traces(self) -> None:
+        if self._traced:
+            self._agenda.at(self._agenda.now + self.limits.traces_every_s, self._read_traces)
+            traces = [FlowTrace(flow.key, tuple(flow.times)) for flow in self._traced if flow.times]
+            self._tell(TracesRead(tuple(traces)))
 
     def _release(self, flow: Flow) -> None:
         held, flow.held = flow.held or [], None
@@ -209,6 +244,7 @@ class ThroughwayRouter:
         self._wire.before_change(flow)
         flow.hosts, flow.is_settled = (), False
         self._open.pop(flow, None)
+        self._trace(flow, is_wanted=False)
         if not flow.users and flow.held is None:
             self._flows.pop(flow.key, None)
         self._wire.after_change(flow)
