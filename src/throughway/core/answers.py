@@ -27,8 +27,15 @@ from collections.abc import Iterable, Sequence
 from math import log, sqrt
 from typing import Final
 
-WINDOWS_S: Final = (0.001, 0.002, 0.004, 0.008, 0.03)
-"""Within which an answer may follow: the kernel's own, a program's, one behind Wi-Fi, a busy one."""
+WINDOWS_MS: Final = (
+    *((0.0, 1.0), (0.0, 2.0), (1.0, 2.0), (1.0, 3.0), (2.0, 4.0), (3.0, 5.0)),
+    *((0.0, 4.0), (2.0, 6.0), (4.0, 8.0), (0.0, 8.0), (8.0, 16.0), (0.0, 30.0)),
+)
+"""Within which an answer may follow, in milliseconds: the kernel's own, a program's, one behind Wi-Fi, a busy one. A host
+answers most of the time about as fast, so narrow windows find answers that are few."""
+
+ANSWER_MAX_S: Final = 0.03
+"""No window is longer."""
 
 DELAYS_S: Final = 1.0
 """Up to this delay answers have to stand out, and a host's own regularity is looked for. It is longer than the way to a
@@ -63,7 +70,7 @@ def starts(times: Iterable[float], gap_s: float) -> list[float]:
 
 def without(times: Sequence[float], others: Sequence[float]) -> list[float]:
     """Leave out what came so close to other packets that an answer may be theirs."""
-    within_s = WINDOWS_S[-1]
+    within_s = ANSWER_MAX_S
     return [at for at in times if bisect_left(others, at - within_s) == bisect_right(others, at + within_s)]
 
 
@@ -82,11 +89,14 @@ def surprise(inward: Sequence[float], outward: Sequence[float], threshold: float
     followed = [(outward[n] - at, n) for at in came if (n := bisect_right(outward, at)) < len(outward)]
     density = _RATE_SLACK * len(outward) / (end - begin)
     best = 0.0
-    for size_s in WINDOWS_S:
-        answers = [n for delay, n in followed if delay <= size_s]
-        found = _chernoff(len(answers), len(came), size_s * density)
+    followed.sort()
+    for low_ms, high_ms in WINDOWS_MS:
+        low_s, size_s = low_ms / 1000.0, (high_ms - low_ms) / 1000.0
+        first, last = bisect_left(followed, (low_s,)), bisect_left(followed, (low_s + size_s,))
+        found = _chernoff(last - first, len(came), size_s * density)
         if found < max(best, threshold):
             continue
+        answers = [n for _, n in followed[first:last]]
         if _stands_out(len(answers), _delays(came, outward, size_s)) and _stands_out(
             len(answers), _own_rhythm(answers, outward, size_s)
         ):
@@ -121,7 +131,7 @@ def _delays(came: Sequence[float], outward: Sequence[float], size_s: float) -> C
     """Count the delays between what came in and all that the host sent in the second after it, but for answers."""
     delays: Counter[int] = Counter()
     for at in came:
-        first = bisect_right(outward, at + WINDOWS_S[-1])
+        first = bisect_right(outward, at + ANSWER_MAX_S)
         for sent in outward[first : bisect_right(outward, at + DELAYS_S)]:
             delays[int((sent - at) / size_s)] += 1
     return delays

@@ -67,6 +67,8 @@ class Binding:
     """Why the one candidate is the owner; None while there are more."""
     is_paid: bool = False
     disowned_by: frozenset[Host] = frozenset()
+    weights: dict[Host, float] = field(default_factory=dict)
+    """What speaks for each candidate, all in all: ln of how likely it is, but for a constant."""
     shares: dict[Host, float] = field(default_factory=dict)
     """How likely each of the best candidates is to own it, where they are too many to get copies."""
     answers: dict[Host, float] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Binding:
     """How surely its packets answer those of a candidate, in the same measure."""
     passed_over: dict[Host, float] = field(default_factory=dict)
     """What speaks against candidates that had copies for a while and gave no sign, in the same measure."""
-    rivals: tuple[Host, ...] = ()
+    rivals: dict[Host, float] = field(default_factory=dict)
     """Candidates that answers ruled out: they come back if the verdict is shaken."""
     compared_until: float = NEVER
     """Up to when its packets were compared with those of its candidates."""
@@ -89,6 +91,10 @@ class Binding:
     """The verdict was doubted once already."""
     is_shared: bool = False
     """An auditor answered too: two hosts have the SPI, and answers shall not decide between them."""
+
+    def __post_init__(self) -> None:
+        """Begin with how well the candidates' beginnings fit."""
+        self.weights = dict(self.candidates)
 
     @property
     def is_negotiated_answer(self) -> bool:

@@ -45,7 +45,7 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     if not credited:
         commands += _make_room(state, len(related), limits)
     fits = {
-        host.host: ranking.timing(host, now, state.round_trip_s) if is_new else 0.0
+        host.host: ranking.timing(host, now, state.round_trip_s, is_first=sequence == 1) if is_new else 0.0
         for host in sorted(related, key=lambda host: (max(host.agreed_at, host.said_at, host.began_at), host.host))
     }
     if len(fits) > limits.candidates_max:
@@ -55,6 +55,8 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     commands += settle(state, binding, fits, now, limits)
     commands += reconsider(state, now, limits, binding.offered if len(binding.candidates) == 1 else ())
     commands.append(Reinject(key_of(state.peer, spi)))
+    for other in ranking.rivals_of(state, binding):
+        commands += offer(state, other, now, limits)
     return commands
 
 
@@ -72,6 +74,9 @@ def reconsider(state: PeerState, now: float, limits: Limits, hosts: Iterable[Hos
         for binding in list(state.open.values()) if spent else ():
             if not binding.is_credited or spent.isdisjoint(binding.candidates):
                 continue
+            if len(binding.candidates) - len(spent) > limits.fan_out_max:
+                commands += _strike(state, binding, spent)
+                continue
             left = {host: fit for host, fit in binding.candidates.items() if host not in spent}
             if left:
                 commands += settle(state, binding, left, now, limits)
@@ -80,6 +85,17 @@ def reconsider(state: PeerState, now: float, limits: Limits, hosts: Iterable[Hos
             asked = _match(state, now, limits, commands)
         if not asked:
             return commands
+
+
+def _strike(state: PeerState, binding: Binding, spent: set[Host]) -> list[Command]:
+    """Strike hosts off a long list of candidates. Who gets copies in their place waits for the next reading."""
+    for host in spent:
+        binding.candidates.pop(host, None)
+    offered = tuple(host for host in binding.offered if host not in spent)
+    if not offered or len(offered) == len(binding.offered):
+        return []
+    binding.offered = offered
+    return [FanOut(key_of(state.peer, binding.spi), offered) if len(offered) > 1 else InstallMapping(key_of(state.peer, binding.spi), offered[0])]
 
 
 def _match(state: PeerState, now: float, limits: Limits, commands: list[Command]) -> set[Host]:
@@ -131,7 +147,7 @@ def settle(
     (host,) = candidates
     owner = state.hosts.get(host)
     ranking.release(state, binding)
-    binding.answers, binding.echoes, binding.passed_over = {}, {}, {}
+    binding.answers, binding.echoes, binding.passed_over, binding.weights = {}, {}, {}, dict(candidates)
     binding.offered = (host,)
     binding.basis = basis or _basis(state, binding, owner, now)
     if binding.basis is Basis.ANSWERS:
@@ -192,7 +208,9 @@ def admit(state: PeerState, binding: Binding, host: Host, now: float, limits: Li
     """Make a host a candidate of one binding, unless it said that the SPI is not its own, or there are too many."""
     if host in binding.candidates or host in binding.disowned_by or len(binding.candidates) >= limits.candidates_max:
         return []
-    return settle(state, binding, {**binding.candidates, host: 0.0}, now, limits)
+    fit = binding.rivals.get(host, min(0.0, *binding.candidates.values()))
+    binding.weights[host] = fit
+    return settle(state, binding, {**binding.candidates, host: fit}, now, limits)
 
 
 def disown(state: PeerState, host: Host, spi: Spi, now: float, limits: Limits) -> list[Command]:
@@ -208,6 +226,8 @@ def disown(state: PeerState, host: Host, spi: Spi, now: float, limits: Limits) -
     if not others:
         return []
     binding.disowned_by |= {host}
+    for other, fit in others.items():
+        binding.weights.setdefault(other, fit)
     return settle(state, binding, others, now, limits) + reconsider(state, now, limits)
 
 
@@ -215,7 +235,7 @@ def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[C
     """Take a host out of all beliefs, because it is forgotten."""
     commands: list[Command] = []
     for binding in list(state.bindings.values()):
-        binding.rivals = tuple(rival for rival in binding.rivals if rival != host)
+        binding.rivals.pop(host, None)
         if host not in binding.candidates:
             continue
         others = {other: fit for other, fit in binding.candidates.items() if other != host}

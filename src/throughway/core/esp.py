@@ -20,7 +20,7 @@ from throughway.core.events import (
     TracesRead,
 )
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
+from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi, hashed
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Tunnels
 from throughway.core.verdicts import Basis, Unknown, Verdict
@@ -92,7 +92,7 @@ class EspPart:
             unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
             self._bounds.mappings += 1
             if host.credits_left(now):
-                state.creditors[event.host] = host
+                state.creditors[host.host] = host
             if unexplained:
                 commands += deciding.widen(state, host, now, self._limits)
         commands += [InstallMapping(key, event.host), Reinject(key)]
@@ -129,7 +129,7 @@ class EspPart:
             key = (event.initiator_spi, event.exchange, event.exchange_id)
             host.credit_exchange(key, now, from_host=event.from_host)
         if host.credits_left(now):
-            state.creditors[event.host] = host
+            state.creditors[host.host] = host
         return commands
 
     def _time_answer(self, state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: float) -> None:
@@ -171,6 +171,7 @@ class EspPart:
         known = state.hosts.get(host)
         if known is None:
             unseen_until = now if is_start else now + self._limits.unseen_s
+            host = hashed(host)
             known = state.hosts[host] = HostAtPeer(host, last_seen_at=now, unseen_until=unseen_until)
             if not is_start:
                 state.creditors[host] = known
@@ -214,7 +215,7 @@ class EspPart:
         binding = state.bindings[event.spi_to_inside]
         commands += self._removed(state, commands)
         if len(binding.candidates) > 1:
-            commands += self._tracing.begin(state, resolving.wanted_for(state, binding))
+            commands += self._tracing.begin(state, resolving.wanted_for(state, binding, self._limits))
         return commands
 
     def _install(self, key: FlowKey, binding: Binding) -> Command:
@@ -334,8 +335,8 @@ class EspPart:
             first_at=now,
             last_packet_at=flow.count.last_packet_at,
             is_credited=True,
-            candidates=dict.fromkeys(flow.hosts, 0.0),
-            offered=flow.hosts,
+            candidates=dict.fromkeys((owner.host for owner in owners), 0.0),
+            offered=tuple(owner.host for owner in owners),
             basis=Basis.ADOPTED if len(flow.hosts) == 1 else None,
         )
         state.keep(binding)

@@ -19,34 +19,44 @@ from throughway.core.ids import Host
 from throughway.core.limits import Limits
 
 _JITTER_S: Final = 0.002
-"""How exactly a beginning is met, on a path with little jitter. The weight of a miss falls with its square only."""
+"""How exactly a beginning is met, on a path with little jitter. The weight of a miss falls with its third power only."""
 
 _SOON_S: Final = 0.05
-_SHARE_EXACT: Final = 0.6
+_SHARE_EXACT: Final = 0.9
+_SHARE_EXACT_LATER: Final = 0.02
 """How many beginnings are met exactly. The others are lost, late, or of hosts without anything to say."""
 
 _DECADES: Final = 10.0
 """What is not exact may come any time from `_SOON_S` to an hour later, each factor of e being as likely."""
 
-SHORTLIST: Final = 48
+SHORTLIST: Final = 32
 """Candidates of one SPI among which shares are divided."""
 
 _ENOUGH: Final = 0.9995
 """The share that those who get copies have together, if they are not too many."""
 
 _FEWEST: Final = 3
+_RIVALLED: Final = 0.1
+_RIVALS: Final = 6
+"""How many SPIs are divided again for a new one, if they have so large a share of its likely owners."""
+
+_CLAIMED_AT_FIRST: Final = 0.5
 _CLAIMED_MAX: Final = 0.98
 """A host is never quite explained by what it probably owns."""
 
 
-def timing(host: HostAtPeer, at: float, round_trip_s: float) -> float:
-    """Say how well an SPI that came first at this time fits the beginnings of a host: ln of a density in 1/s."""
-    moments = (host.agreed_at, host.said_at + round_trip_s, host.began_at + round_trip_s)
-    miss_s = min(abs(at - moment) for moment in moments)
+def timing(host: HostAtPeer, at: float, round_trip_s: float, *, is_first: bool) -> float:
+    """Say how well an SPI that came first at this time fits the beginnings of a host: ln of a density in 1/s.
+
+    `is_first` tells whether it came with sequence number 1. If not, the packet that may have met a beginning was lost.
+    """
+    share_exact = _SHARE_EXACT if is_first else _SHARE_EXACT_LATER
+    agreed_at = host.agreed_at if host.agreed_at > host.said_at else host.said_at + round_trip_s
+    miss_s = min(abs(at - agreed_at), abs(at - host.began_at - round_trip_s))
     age_s = max(0.0, at - max(host.agreed_at, host.said_at, host.began_at))
-    exact = 0.5 / _JITTER_S / (1.0 + miss_s / _JITTER_S) ** 2
+    exact = 1.0 / _JITTER_S / (1.0 + miss_s / _JITTER_S) ** 3
     late = 1.0 / (_SOON_S + age_s) / _DECADES
-    return log(_SHARE_EXACT * exact + (1.0 - _SHARE_EXACT) * late + 1e-12)
+    return log(share_exact * exact + (1.0 - share_exact) * late + 1e-12)
 
 
 def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tuple[Host, ...]:
@@ -54,7 +64,7 @@ def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tu
     candidates = binding.candidates
     if len(candidates) <= limits.fan_out_max:
         release(state, binding)
-        return tuple(sorted(candidates, key=lambda host: (weight(binding, host), host)))
+        return tuple(sorted(candidates, key=lambda host: (binding.weights[host], host)))
     divide(state, binding, now)
     best = sorted(binding.shares, key=lambda host: (binding.shares[host], host), reverse=True)[: limits.fan_out_max]
     chosen: list[Host] = []
@@ -67,28 +77,44 @@ def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tu
     return tuple(reversed(chosen))
 
 
-def weight(binding: Binding, host: Host) -> float:
+def weigh(binding: Binding, host: Host) -> None:
     """Sum up what speaks for a candidate, as a logarithm."""
     told = binding.answers.get(host, 0.0) + binding.echoes.get(host, 0.0)
-    return binding.candidates[host] + told - binding.passed_over.get(host, 0.0)
+    binding.weights[host] = binding.candidates[host] + told - binding.passed_over.get(host, 0.0)
 
 
 def divide(state: PeerState, binding: Binding, now: float) -> None:
     """Divide an SPI anew among its best candidates, given what other SPIs claim of them."""
+    # What others claim of a host they claimed without knowing of a new SPI, so at first it does not count for all.
+    claimed_max = _CLAIMED_MAX if binding.shares else _CLAIMED_AT_FIRST
     release(state, binding)
     claimed = state.claimed
-    shortlist = nlargest(SHORTLIST, binding.candidates, key=lambda host: weight(binding, host))
-    top = weight(binding, shortlist[0])
+    weights = binding.weights
+    shortlist = nlargest(SHORTLIST, binding.candidates, key=weights.__getitem__)
+    top = weights[shortlist[0]]
     shares = {}
     for host in shortlist:
         known = state.hosts.get(host)
         left = known.credits_left(now) if known and binding.is_credited else 0
-        explained = min(_CLAIMED_MAX, claimed.get(host, 0.0) / left) if left else 0.0
-        shares[host] = exp(max(-60.0, weight(binding, host) - top)) * (1.0 - explained)
+        explained = min(claimed_max, claimed.get(host, 0.0) / left) if left else 0.0
+        shares[host] = exp(max(-60.0, weights[host] - top)) * (1.0 - explained)
     total = sum(shares.values())
     binding.shares = {host: share / total for host, share in shares.items()}
     for host, share in binding.shares.items():
         claimed[host] = claimed.get(host, 0.0) + share
+
+
+def rivals_of(state: PeerState, binding: Binding) -> list[Binding]:
+    """List the SPIs that claim most of what a new one claims too: they are to be divided again."""
+    wanted = [host for host, share in binding.shares.items() if share >= _RIVALLED and host in state.claimed]
+    if not wanted:
+        return []
+    rivalry = [
+        (sum(other.shares.get(host, 0.0) for host in wanted), number, other)
+        for number, other in enumerate(state.open.values())
+        if other.shares and other is not binding
+    ]
+    return [other for most, _, other in nlargest(_RIVALS, rivalry) if most >= _RIVALLED]
 
 
 def release(state: PeerState, binding: Binding) -> None:

@@ -85,21 +85,28 @@ def doubt_silent(state: PeerState, now: float, limits: Limits) -> list[Command]:
     commands: list[Command] = []
     for spi in list(state.by_answers):
         binding = state.bindings[spi]
-        owner = state.hosts.get(binding.offered[0])
-        is_silent = owner is not None and now - owner.last_seen_at >= limits.silence_s
-        if is_silent and now - binding.last_packet_at < _IN_USE_S:
+        if _is_silent(state, binding.offered[0], now, limits.silence_s) and now - binding.last_packet_at < _IN_USE_S:
             commands += _shake(state, binding, now, limits)
     return commands
 
 
+def _is_silent(state: PeerState, host: Host, now: float, silence_s: float) -> bool:
+    known = state.hosts.get(host)
+    return known is None or now - known.last_seen_at >= silence_s
+
+
 def _shake(state: PeerState, binding: Binding, now: float, limits: Limits) -> list[Command]:
-    """Open a contest again, once: with the rivals that may own the SPI, or own theirs by answers only."""
+    """Open a contest again, once: with the rivals that may own the SPI, and those that are silent with theirs."""
     if binding.is_shaken:
         return []
     binding.is_shaken = True
     owner = binding.offered[0]
     theirs = [state.bindings[spi] for spi in state.by_answers if spi != binding.spi]
-    exchanged = [(other, other.offered[0]) for other in theirs if other.offered[0] in binding.rivals]
+    exchanged = [
+        (other, other.offered[0])
+        for other in theirs
+        if other.offered[0] in binding.rivals and _is_silent(state, other.offered[0], now, limits.silence_s)
+    ]
     free = [host for host in binding.rivals if host in state.hosts and state.hosts[host].credits_left(now)]
     commands: list[Command] = []
     for other, _ in exchanged:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from heapq import merge
 from typing import Final
 
-from throughway.core import answers, deciding
+from throughway.core import answers, deciding, ranking
 from throughway.core.bindings import Binding, PeerState
 from throughway.core.commands import Command, Trace, Untrace
 from throughway.core.events import FlowTrace
@@ -28,14 +28,14 @@ from throughway.core.verdicts import Basis
 TIMING_MAX: Final = 9.2
 """What the beginnings count at the most: -ln of 10^-4."""
 
-HISTORY: Final = 192
-"""Times of one flow that are remembered, three times what a trace holds."""
+HISTORY: Final = 384
+"""Times of one flow that are remembered, several times what a trace holds."""
 
 _FEWEST: Final = 10
 """Packets of an SPI below which nothing is compared."""
 
 _MORE: Final = 6
-"""Packets that have to come before they are compared again."""
+"""Packets that have to come before they are compared again; later it is a sixth of all."""
 
 _SILENT: Final = 0.7
 _NO_SIGN: Final = 0.2
@@ -73,16 +73,22 @@ class Tracing:
 
     def adjust(self, state: PeerState) -> list[Command]:
         """Note what is wanted now, and nothing else."""
-        wanted = {key for binding in state.open.values() for key in wanted_for(state, binding)}
+        wanted = {key for binding in state.open.values() for key in wanted_for(state, binding, self._limits)}
         return self.end(state, list(state.traced - wanted)) + self.begin(state, wanted)
 
 
-def wanted_for(state: PeerState, binding: Binding) -> list[FlowKey]:
+def wanted_for(state: PeerState, binding: Binding, limits: Limits) -> list[FlowKey]:
     """Name the flows whose times tell who owns a contested SPI."""
     keys = [deciding.key_of(state.peer, binding.spi)]
-    for host in binding.offered:
+    for host in _compared(binding, limits):
         keys += _outward_keys(state, host)
     return keys
+
+
+def _compared(binding: Binding, limits: Limits) -> list[Host]:
+    """List the candidates that get copies; where there are more that may be likely, the next likely ones too."""
+    more = binding.shares if len(binding.offered) >= limits.fan_out_max else ()
+    return [*binding.offered, *(host for host in more if host not in binding.offered)]
 
 
 def _outward_keys(state: PeerState, host: Host) -> list[FlowKey]:
@@ -110,14 +116,15 @@ def resolve(state: PeerState, now: float, limits: Limits) -> list[Command]:
     for binding in list(state.open.values()):
         inward = state.times.get(deciding.key_of(state.peer, binding.spi), [])
         fresh = len(inward) - bisect_right(inward, binding.compared_until)
-        if len(inward) < _FEWEST or fresh < _MORE:
+        if len(inward) < _FEWEST or fresh < max(_MORE, len(inward) // _MORE):
             continue
-        if left < len(binding.offered):
+        hosts = _compared(binding, limits)
+        if left < len(hosts):
             break
-        left -= len(binding.offered)
+        left -= len(hosts)
         binding.compared_until = inward[-1]
         binding.audited_packets += fresh
-        for host in binding.offered:
+        for host in hosts:
             if host not in outward:
                 outward[host] = list(merge(*(state.times.get(key, ()) for key in _outward_keys(state, host))))
             _compare(binding, host, inward, outward[host])
@@ -128,7 +135,7 @@ def resolve(state: PeerState, now: float, limits: Limits) -> list[Command]:
     for binding in compared:
         if len(binding.candidates) > 1:
             commands += _decide(state, binding, outward, now, limits)
-    for binding in compared:
+    for binding in list(state.open.values()):
         if len(binding.candidates) > limits.fan_out_max:
             commands += deciding.offer(state, binding, now, limits)
     return commands
@@ -137,6 +144,7 @@ def resolve(state: PeerState, now: float, limits: Limits) -> list[Command]:
 def _compare(binding: Binding, host: Host, inward: list[float], outward: list[float]) -> None:
     binding.answers[host] = answers.surprise(inward, outward, answers.SUSPECT / 2)
     binding.echoes[host] = min(answers.ECHO_MAX, answers.echo(inward, outward))
+    ranking.weigh(binding, host)
 
 
 def _decide(
@@ -156,7 +164,8 @@ def _decide(
         return _share(binding)
     if _answers_another(state, binding, best, outward.get(best, [])):
         return []
-    binding.rivals = tuple(sorted(others, key=lambda host: told[host])[-limits.fan_out_max :])
+    others.sort(key=lambda host: (told[host], binding.candidates[host]))
+    binding.rivals = {host: binding.candidates[host] for host in others[-limits.fan_out_max :]}
     candidates = {best: binding.candidates[best]}
     binding.auditor = None
     commands = deciding.settle(state, binding, candidates, now, limits, Basis.ANSWERS)
@@ -202,4 +211,5 @@ def pass_over(state: PeerState, binding: Binding, heard: frozenset[Host], now: f
         if not binding.answers.get(host) and not binding.echoes.get(host):
             against = _NO_SIGN if host in heard else _SILENT
             binding.passed_over[host] = binding.passed_over.get(host, 0.0) + against
+            ranking.weigh(binding, host)
     return deciding.offer(state, binding, now, limits)
