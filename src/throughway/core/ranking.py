@@ -21,6 +21,9 @@ from throughway.core.limits import Limits
 _JITTER_S: Final = 0.002
 """How exactly a beginning is met, on a path with little jitter. The weight of a miss falls with its third power only."""
 
+_SLACK: Final = 0.1
+"""By which share of it a round trip may be shorter than an IKE exchange, which has work to do at its far end."""
+
 _SOON_S: Final = 0.05
 _SHARE_EXACT: Final = 0.9
 _SHARE_EXACT_LATER: Final = 0.02
@@ -32,7 +35,7 @@ _DECADES: Final = 10.0
 SHORTLIST: Final = 32
 """Candidates of one SPI among which shares are divided."""
 
-_ENOUGH: Final = 0.9995
+_ENOUGH: Final = 0.9998
 """The share that those who get copies have together, if they are not too many."""
 
 _FEWEST: Final = 3
@@ -51,12 +54,21 @@ def timing(host: HostAtPeer, at: float, round_trip_s: float, *, is_first: bool) 
     `is_first` tells whether it came with sequence number 1. If not, the packet that may have met a beginning was lost.
     """
     share_exact = _SHARE_EXACT if is_first else _SHARE_EXACT_LATER
-    agreed_at = host.agreed_at if host.agreed_at > host.said_at else host.said_at + round_trip_s
-    miss_s = min(abs(at - agreed_at), abs(at - host.began_at - round_trip_s))
+    misses_s = (
+        abs(at - host.agreed_at) if host.agreed_at > host.said_at else _missed(at - host.said_at, round_trip_s),
+        _missed(at - host.began_at, round_trip_s),
+    )
+    miss_s = min(misses_s)
     age_s = max(0.0, at - max(host.agreed_at, host.said_at, host.began_at))
     exact = 1.0 / _JITTER_S / (1.0 + miss_s / _JITTER_S) ** 3
     late = 1.0 / (_SOON_S + age_s) / _DECADES
     return log(share_exact * exact + (1.0 - share_exact) * late + 1e-12)
+
+
+def _missed(took_s: float, round_trip_s: float) -> float:
+    """Return by how much an answer was too early or too late for a round trip, which an IKE exchange found too long."""
+    slack_s = _SLACK * round_trip_s
+    return max(0.0, abs(took_s - round_trip_s + slack_s) - slack_s)
 
 
 def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tuple[Host, ...]:
