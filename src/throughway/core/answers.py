@@ -1,12 +1,13 @@
 """Which host answers what comes with an SPI: evidence from the times of packets alone.
 
-Only the owner of an SPI can read what comes with it. If a host sends a packet within milliseconds of one that came in, time
-after time, then it reads them. Chance can do the same for a while; how long is a matter of counting.
+Only the owner of an SPI can read what comes with it. If a host sends a packet within milliseconds of one that came
+in, time after time, then it reads them. Chance can do the same for a while; how long is a matter of counting.
 
-*The test.* Of `n` packets that came in, `k` were followed by one of the host within a window. If the host knew nothing of
-them, each would be with a probability of no more than `c`, the share of time that such windows before its own packets
-cover. So many or more then happen with a probability of at most exp(-n D(k/n, c)), where D is the divergence of
-Kullback and Leibler (Chernoff's bound for the binomial distribution). `c` is taken half as large again, since rates change.
+*The test.* Of `n` packets that came in, `k` were followed by one of the host within a window. If the host knew
+nothing of them, each would be with a probability of no more than `c`, the share of time that such windows before its
+own packets cover. So many or more then happen with a probability of at most exp(-n D(k/n, c)), where D is the
+divergence of Kullback and Leibler (Chernoff's bound for the binomial distribution). `c` is taken half as large again,
+since rates change.
 
 *What the test would take for answers, and what is done about it.*
 
@@ -14,8 +15,8 @@ Kullback and Leibler (Chernoff's bound for the binomial distribution). `c` is ta
 - Two regular streams keep step: if one packet follows another at 3 ms, so does the next. Then other delays are as
   frequent, one period on; answers stand out among all delays of up to a second.
 - Hosts speak to each other through the peer: what A sends comes back out of B's tunnel a round trip later, and the next
-  packet of A may follow that at a constant delay, set by A's own timer. Then A's packets are as regular among themselves.
-  An answer is not: it follows what came in more closely than it follows what the host sent before.
+  packet of A may follow that at a constant delay, set by A's own timer. Then A's packets are as regular among
+  themselves. An answer is not: it follows what came in more closely than it follows what the host sent before.
 
 A host that is merely answered *by* the peer (what comes in follows what it sent a round trip later) cannot be told from
 one whose packets the peer passes on to another host. Such an *echo* is evidence, but no proof, however strong it looks.
@@ -31,8 +32,8 @@ WINDOWS_MS: Final = (
     *((0.0, 1.0), (0.0, 2.0), (1.0, 2.0), (1.0, 3.0), (2.0, 4.0), (3.0, 5.0)),
     *((0.0, 4.0), (2.0, 6.0), (4.0, 8.0), (0.0, 8.0), (8.0, 16.0), (0.0, 30.0)),
 )
-"""Within which an answer may follow, in milliseconds: the kernel's own, a program's, one behind Wi-Fi, a busy one. A host
-answers most of the time about as fast, so narrow windows find answers that are few."""
+"""Within which an answer may follow, in milliseconds: the kernel's own, a program's, one behind Wi-Fi, a busy one. A
+host answers most of the time about as fast, so narrow windows find answers that are few."""
 
 ANSWER_MAX_S: Final = 0.03
 """No window is longer."""
@@ -44,8 +45,8 @@ peer and back, and than the usual intervals of regular streams."""
 _RATE_SLACK: Final = 1.5
 
 CERTAIN: Final = 27.6
-"""The surprise from which on chance is ruled out: -ln of 10^-12. With all windows, hosts and readings of a contest
-the whole of it goes wrong by chance less often than once in 10^9 times."""
+"""The surprise from which on chance is ruled out: -ln of 10^-12. A contest of 16 hosts asks thousands of times, with
+all windows and readings, so it goes wrong by chance less often than once in 10^8 times."""
 
 SUSPECT: Final = 9.2
 """The surprise from which on a host may be one that answers: -ln of 10^-4."""
@@ -74,34 +75,36 @@ def without(times: Sequence[float], others: Sequence[float]) -> list[float]:
     return [at for at in times if bisect_left(others, at - within_s) == bisect_right(others, at + within_s)]
 
 
-def surprise(inward: Sequence[float], outward: Sequence[float], threshold: float) -> float:
+def surprise(inward: Sequence[float], outward: Sequence[float]) -> tuple[float, float]:
     """Say how unlikely it is by chance that a host follows what came in so closely: -ln of the probability's bound.
 
-    Both are the times of burst starts, ascending. 0 where it is below the threshold, or where something
-    else than answers explains it.
+    Both are the times of burst starts, ascending. The first of the two is what is left of it where nothing else than
+    answers explains it; the second is all of it, from `SUSPECT` on.
     """
     if not inward or not outward:
-        return 0.0
+        return 0.0, 0.0
     begin, end = max(inward[0], outward[0]), min(inward[-1], outward[-1])
     came = inward[bisect_left(inward, begin) : bisect_right(inward, end)]
     if end <= begin or not came:
-        return 0.0
-    followed = [(outward[n] - at, n) for at in came if (n := bisect_right(outward, at)) < len(outward)]
+        return 0.0, 0.0
+    followed = sorted((outward[n] - at, n) for at in came if (n := bisect_right(outward, at)) < len(outward))
     density = _RATE_SLACK * len(outward) / (end - begin)
-    best = 0.0
-    followed.sort()
+    sure = suspected = 0.0
     for low_ms, high_ms in WINDOWS_MS:
         low_s, size_s = low_ms / 1000.0, (high_ms - low_ms) / 1000.0
         first, last = bisect_left(followed, (low_s,)), bisect_left(followed, (low_s + size_s,))
         found = _chernoff(last - first, len(came), size_s * density)
-        if found < max(best, threshold):
+        if found < SUSPECT / 2:
             continue
+        suspected = max(suspected, found)
         answers = [n for _, n in followed[first:last]]
-        if _stands_out(len(answers), _delays(came, outward, size_s)) and _stands_out(
-            len(answers), _own_rhythm(answers, outward, size_s)
+        if (
+            found > sure
+            and _stands_out(len(answers), _delays(came, outward, size_s))
+            and _stands_out(len(answers), _own_rhythm(answers, outward, size_s))
         ):
-            best = found
-    return best
+            sure = found
+    return sure, suspected if suspected >= SUSPECT else 0.0
 
 
 def echo(inward: Sequence[float], outward: Sequence[float]) -> float:

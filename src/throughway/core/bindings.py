@@ -53,8 +53,8 @@ class Binding:
 
     `candidates` are all hosts that may own it, each with how well its beginning fits theirs (`timing`). `offered`
     are those that get what comes, best last. `is_credited` says that the candidates were chosen by their credits: only
-    then may credits rule them out again. `is_paid` says that one of its owner's was used up. `disowned_by` said that it is
-    not theirs.
+    then may credits rule them out again. `is_paid` says that one of its owner's was used up. `disowned_by` said that
+    it is not theirs.
     """
 
     spi: Spi
@@ -73,6 +73,8 @@ class Binding:
     """How likely each of the best candidates is to own it, where they are too many to get copies."""
     answers: dict[Host, float] = field(default_factory=dict)
     """How surely each candidate answers its packets: -ln of how likely it would look so by chance."""
+    suspected: dict[Host, float] = field(default_factory=dict)
+    """The same, where something else may explain it: it keeps others from being believed."""
     echoes: dict[Host, float] = field(default_factory=dict)
     """How surely its packets answer those of a candidate, in the same measure."""
     passed_over: dict[Host, float] = field(default_factory=dict)
@@ -207,8 +209,9 @@ class HostAtPeer:
     def _take_back_rekey(self, now: float) -> None:
         """Take back the credit of the exchange that brought a new IKE SA in place of a child SA.
 
-        An IKE SA that begins without IKE_SA_INIT was agreed on in a CREATE_CHILD_SA (RFC 7296 section 1.3.2). That it is
-        in use shows the exchange to be over for long, so a credit that no SPI has used in either direction was its own.
+        An IKE SA that begins without IKE_SA_INIT was agreed on in a CREATE_CHILD_SA (RFC 7296 section 1.3.2). That it
+        is in use shows the exchange to be over for long, so a credit that no SPI has used in either direction was its
+        own.
         """
         is_old = any(
             kind is IkeExchange.CHILD and exchange.is_answered and now - exchange.began_at >= REKEYED_S

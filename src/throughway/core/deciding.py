@@ -95,7 +95,8 @@ def _strike(state: PeerState, binding: Binding, spent: set[Host]) -> list[Comman
     if not offered or len(offered) == len(binding.offered):
         return []
     binding.offered = offered
-    return [FanOut(key_of(state.peer, binding.spi), offered) if len(offered) > 1 else InstallMapping(key_of(state.peer, binding.spi), offered[0])]
+    key = key_of(state.peer, binding.spi)
+    return [FanOut(key, offered) if len(offered) > 1 else InstallMapping(key, offered[0])]
 
 
 def _match(state: PeerState, now: float, limits: Limits, commands: list[Command]) -> set[Host]:
@@ -147,6 +148,8 @@ def settle(
     (host,) = candidates
     owner = state.hosts.get(host)
     ranking.release(state, binding)
+    binding.auditor = None
+    binding.suspected = {}
     binding.answers, binding.echoes, binding.passed_over, binding.weights = {}, {}, {}, dict(candidates)
     binding.offered = (host,)
     binding.basis = basis or _basis(state, binding, owner, now)

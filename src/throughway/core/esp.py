@@ -236,7 +236,6 @@ class EspPart:
             if state := self._peers.get(peer):
                 resolving.note(state, traces, self._limits)
                 commands += resolving.resolve(state, now, self._limits)
-                commands += self._tracing.adjust(state)
         return commands
 
     # Time
@@ -266,6 +265,7 @@ class EspPart:
                 commands += resolving.pass_over(state, binding, frozenset(hosts), now, self._limits)
             commands += repairing.audit(state, now, self._limits)
             commands += repairing.doubt_silent(state, now, self._limits)
+            commands += self._tracing.adjust(state)
         return commands
 
     def expire(self, now: float) -> list[Command]:

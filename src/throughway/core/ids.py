@@ -8,7 +8,6 @@ Host = NewType("Host", IPv4Address)
 """An inside device, by the address it has on the inside network."""
 
 
-
 class _Hashed(IPv4Address):
     """An address whose hash is worked out once. It equals the plain one, and so does its hash."""
 

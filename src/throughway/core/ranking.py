@@ -19,7 +19,7 @@ from throughway.core.ids import Host
 from throughway.core.limits import Limits
 
 _JITTER_S: Final = 0.002
-"""How exactly a beginning is met, on a path with little jitter. The weight of a miss falls with its third power only."""
+"""How exactly a beginning is met, on a path with little jitter. A miss weighs by its third power only."""
 
 _SLACK: Final = 0.1
 """By which share of it a round trip may be shorter than an IKE exchange, which has work to do at its far end."""

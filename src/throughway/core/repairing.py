@@ -2,11 +2,11 @@
 
 What is a sign, and what follows:
 
-- *A host sends with a new SPI and nothing comes to it.* Its own SPI may be one that went to others: because two hosts chose
-  the same, or by a wrong verdict. It is made a candidate of what others have, some at a time, and stays one of
+- *A host sends with a new SPI and nothing comes to it.* Its own SPI may be one that went to others: because two hosts
+  chose the same, or by a wrong verdict. It is made a candidate of what others have, some at a time, and stays one of
   those where something speaks for it.
-- *A host whose SPI was given to it by answers begins anew with IKE, or falls silent while packets keep coming.* Its rivals
-  of then get copies again, and it gets copies of what they have by answers.
+- *A host whose SPI was given to it by answers begins anew with IKE, or falls silent while packets keep coming.* Its
+  rivals of then get copies again, and it gets copies of what they have by answers.
 """
 
 from typing import Final
@@ -55,7 +55,7 @@ def _is_one_way(state: PeerState, known: HostAtPeer, now: float, limits: Limits)
 
 
 def _offer_others(state: PeerState, known: HostAtPeer, now: float, limits: Limits) -> list[Command]:
-    """Make a host a candidate of a few SPIs in use: where it was ruled out first, then those it has not been offered."""
+    """Make a host a candidate of a few SPIs in use: where it was ruled out first, then the others."""
     in_use = [
         binding
         for binding in state.bindings.values()
@@ -64,9 +64,11 @@ def _offer_others(state: PeerState, known: HostAtPeer, now: float, limits: Limit
     in_use.sort(key=lambda one: (known.host in one.rivals, one.spi in state.by_answers, -one.audits), reverse=True)
     commands: list[Command] = []
     for binding in in_use[: limits.fan_out_max]:
-        binding.audits += 1
-        binding.auditor, binding.audited_packets = known.host, 0
-        commands += deciding.admit(state, binding, known.host, now, limits)
+        admitted = deciding.admit(state, binding, known.host, now, limits)
+        if admitted:
+            binding.audits += 1
+            binding.auditor, binding.audited_packets = known.host, 0
+        commands += admitted
     return commands
 
 

@@ -1,7 +1,7 @@
 """Contests that credits leave open, decided by who answers; and verdicts that turn out to be wrong.
 
-While an SPI is contested, the times of its packets and of those that its candidates send are noted in the data plane, and
-read a few times a second. Three kinds of evidence are added up, each as -ln of how likely it is by chance:
+While an SPI is contested, the times of its packets and of those that its candidates send are noted in the data plane,
+and read a few times a second. Three kinds of evidence are added up, each as -ln of how likely it is by chance:
 
 - the host answers what comes in (`answers.surprise`): as much as it is;
 - what comes in follows what the host sends (`answers.echo`): no more than `ECHO_MAX`, since hosts talk to each other;
@@ -30,6 +30,9 @@ TIMING_MAX: Final = 9.2
 
 HISTORY: Final = 384
 """Times of one flow that are remembered, several times what a trace holds."""
+
+_AUDITED: Final = 40
+"""Packets that have to be compared before an audit may end."""
 
 _FEWEST: Final = 10
 """Packets of an SPI below which nothing is compared."""
@@ -142,7 +145,7 @@ def resolve(state: PeerState, now: float, limits: Limits) -> list[Command]:
 
 
 def _compare(binding: Binding, host: Host, inward: list[float], outward: list[float]) -> None:
-    binding.answers[host] = answers.surprise(inward, outward, answers.SUSPECT / 2)
+    binding.answers[host], binding.suspected[host] = answers.surprise(inward, outward)
     binding.echoes[host] = min(answers.ECHO_MAX, answers.echo(inward, outward))
     ranking.weigh(binding, host)
 
@@ -151,7 +154,7 @@ def _decide(
     state: PeerState, binding: Binding, outward: dict[Host, list[float]], now: float, limits: Limits
 ) -> list[Command]:
     """Give the SPI to the candidate that leads all others by enough, if there is one."""
-    if binding.is_shared:
+    if binding.is_shared or (binding.auditor is not None and binding.audited_packets < _AUDITED):
         return []
     told = {host: binding.answers.get(host, 0.0) + binding.echoes.get(host, 0.0) for host in binding.candidates}
     best = max(told, key=lambda host: told[host])
@@ -160,7 +163,7 @@ def _decide(
     earlier = binding.candidates[best] - max(binding.candidates[host] for host in others)
     if lead + max(-TIMING_MAX, min(TIMING_MAX, earlier)) < answers.CERTAIN:
         return _end_audit(state, binding, best, now, limits)
-    if any(binding.answers.get(host, 0.0) >= answers.SUSPECT for host in others):
+    if any(binding.suspected.get(host, 0.0) for host in others):
         return _share(binding)
     if _answers_another(state, binding, best, outward.get(best, [])):
         return []
@@ -180,7 +183,7 @@ def _answers_another(state: PeerState, binding: Binding, host: Host, outward: li
             continue
         inward = state.times.get(deciding.key_of(state.peer, binding.spi), [])
         rest = answers.without(inward, state.times.get(deciding.key_of(state.peer, other.spi), []))
-        if answers.surprise(rest, outward, answers.CERTAIN) < answers.CERTAIN:
+        if answers.surprise(rest, outward)[0] < answers.CERTAIN:
             return True
     return False
 
@@ -193,9 +196,9 @@ def _share(binding: Binding) -> list[Command]:
 def _end_audit(state: PeerState, binding: Binding, best: Host, now: float, limits: Limits) -> list[Command]:
     """Go back to the verdict before an audit, where its host still leads and nothing speaks for the auditor."""
     auditor = binding.auditor
-    if auditor is None or auditor == best or binding.audited_packets < 2 * _FEWEST:
+    if auditor is None or auditor == best:
         return []
-    if binding.answers.get(auditor, 0.0) + binding.echoes.get(auditor, 0.0) >= answers.SUSPECT:
+    if binding.suspected.get(auditor) or binding.echoes.get(auditor, 0.0) >= answers.SUSPECT:
         return _share(binding)
     binding.auditor = None
     left = {host: fit for host, fit in binding.candidates.items() if host != auditor}
@@ -204,7 +207,7 @@ def _end_audit(state: PeerState, binding: Binding, best: Host, now: float, limit
 
 
 def pass_over(state: PeerState, binding: Binding, heard: frozenset[Host], now: float, limits: Limits) -> list[Command]:
-    """Let candidates that had copies and gave no sign make room for the next, so that every one is offered in the end."""
+    """Let candidates that had copies and gave no sign make room, so that each is offered in the end."""
     if len(binding.candidates) <= limits.fan_out_max:
         return []
     for host in binding.offered:

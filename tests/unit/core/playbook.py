@@ -11,7 +11,18 @@ come in any order, and so do the hosts of a FanOut. `nothing()` stands for an an
 from collections.abc import Callable
 from typing import Self
 
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, Trace, Untrace, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    InstallMapping,
+    Record,
+    Refuse,
+    Reinject,
+    RemoveMapping,
+    Trace,
+    Untrace,
+    WakeAt,
+)
 from throughway.core.events import Event, IkeExchange, IkeMessageSeen, TimerExpired
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer, Spi
