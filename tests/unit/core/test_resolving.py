@@ -27,7 +27,8 @@ class Traffic:
         self._random = Random(seed)
         self._times: dict[FlowKey, list[float]] = {}
         self.talks: list[Callable[[float], None]] = []
-        self.traced: set[FlowKey] = set()
+        self.traced: dict[FlowKey, float] = {}
+        """Since when each is."""
 
     def start(self, host: Host, number: int) -> None:
         """Let a host negotiate and send for the first time, a little after the one before."""
@@ -64,8 +65,10 @@ class Traffic:
                 talk(self._play.now)
             self._play.now += LIMITS.traces_every_s
             traces = [
-                FlowTrace(key, tuple(sorted(at for at in self._times.get(key, ()) if at <= self._play.now))[-64:])
-                for key in sorted(self.traced, key=str)
+                FlowTrace(
+                    key, tuple(sorted(at for at in self._times.get(key, ()) if since <= at <= self._play.now))[-64:]
+                )
+                for key, since in self.traced.items()
             ]
             if traces:
                 self.tell(TracesRead(tuple(traces)))
@@ -78,9 +81,9 @@ class Traffic:
         self._play >> event  # type: ignore[operator]
         for command in self._play.answer:
             if isinstance(command, Trace):
-                self.traced.add(command.key)
+                self.traced.setdefault(command.key, self._play.now)
             elif isinstance(command, Untrace | RemoveMapping):
-                self.traced.discard(command.key)
+                self.traced.pop(command.key, None)
 
     def _note(self, key: FlowKey, at: float) -> None:
         self._times.setdefault(key, []).append(at)
@@ -127,7 +130,7 @@ def test_what_is_decided_is_traced_no_more(play: Playbook) -> None:
     for host in (ALICE, BOB):
         traffic.asked(host, into(host))
     traffic.run(20)
-    assert traffic.traced == set()
+    assert traffic.traced == {}
 
 
 def test_silence_is_no_evidence_against_an_owner(play: Playbook) -> None:
