@@ -56,7 +56,8 @@ class Sa:
     tunnel: "Tunnel"
     inward: Flow
     outward: Flow
-    began_at: float
+    life: int
+    """Of the tunnel, when it was made."""
     sequence_in: int = 0
     sequence_out: int = 0
     is_over: bool = False

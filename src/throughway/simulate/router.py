@@ -34,8 +34,8 @@ _PACKET_BYTES: Final = 150
 """The size that the counters tell; nothing depends on it."""
 
 CALM_READS: Final = 10
-"""The counters of a conversation that is counted, and whose flows all have their one right owner, are told only at
-every tenth reading: in between they would say that it goes on as before."""
+"""The counters of a conversation that is counted, and goes to nobody but its owner, are told only at every tenth
+reading: in between they would say that it goes on as before."""
 
 REFUSED_IN_A_ROW: Final = 5
 SELDOM_S: Final = 30.0
@@ -68,7 +68,7 @@ class ThroughwayRouter:
         self._wire: Final = wire
         self._agenda: Final = wire.agenda
         self._flows: Final[dict[FlowKey, Flow]] = {}
-        self._open: Final[dict[Flow, None]] = {}
+        self._open: Final[tuple[dict[Flow, None], ...]] = tuple({} for _ in range(CALM_READS))
         self._buckets: Final[dict[Host | Peer, _Bucket]] = {}
         self._reads = 0
         self._agenda.at(self.limits.counters_every_s, self._read_counters)
@@ -165,12 +165,9 @@ class ThroughwayRouter:
         self._wire.before_change(flow)
         flow.hosts = tuple(number_of(host) for host in hosts)
         flow.is_settled, flow.refusals = flow.held is None, 0
-        self._open[flow] = None
+        self._shelf(flow)[flow] = None
         if flow.key.direction is Direction.TO_INSIDE:
-            if len(flow.hosts) == 1:
-                self._wire.certain(flow, flow.hosts[0])
-            else:
-                self._wire.contested(flow)
+            self._wire.decided(flow)
         self._wire.after_change(flow)
 
     def _release(self, flow: Flow) -> None:
@@ -191,7 +188,7 @@ class ThroughwayRouter:
         self._wire.before_change(flow)
         self._wire.dropped(len(flow.held or ()))
         flow.held, flow.hosts = None, ()
-        self._open.pop(flow, None)
+        self._shelf(flow).pop(flow, None)
         flow.refusals += 1
         is_seldom = flow.refusals >= REFUSED_IN_A_ROW
         flow.refused_until = self._agenda.now + (SELDOM_S if is_seldom else self.limits.refused_s)
@@ -208,7 +205,7 @@ class ThroughwayRouter:
     def _remove(self, flow: Flow) -> None:
         self._wire.before_change(flow)
         flow.hosts, flow.is_settled = (), False
-        self._open.pop(flow, None)
+        self._shelf(flow).pop(flow, None)
         if not flow.users and flow.held is None:
             self._flows.pop(flow.key, None)
         self._wire.after_change(flow)
@@ -216,16 +213,20 @@ class ThroughwayRouter:
     # Counters
 
     def _read_counters(self) -> None:
+        """Tell the counters: of flows in use by restless conversations always, of the others when it is their turn."""
+        read = dict(self._open[self._reads % CALM_READS])
         self._reads += 1
+        for talk in self._wire.restless:
+            for tunnel in talk.tunnels:
+                for sa in tunnel.sas:
+                    read[sa.inward] = read[sa.outward] = None
         counts: list[FlowCount] = []
-        for place, flow in enumerate(self._open):
-            if (place + self._reads) % CALM_READS and _is_calm(flow):
-                continue
-            self._wire.before_change(flow)
-            counts.append(FlowCount(flow.key, flow.packets, flow.packets * _PACKET_BYTES, flow.last_at))
+        for flow in read:
+            if flow.hosts:
+                self._wire.before_change(flow)
+                counts.append(FlowCount(flow.key, flow.packets, flow.packets * _PACKET_BYTES, flow.last_at))
         self._agenda.at(self._agenda.now + self.limits.counters_every_s, self._read_counters)
         self._tell(CountersRead(tuple(counts)))
 
-
-def _is_calm(flow: Flow) -> bool:
-    return not any(not sa.tunnel.talk.is_calm for sa in flow.users)
+    def _shelf(self, flow: Flow) -> dict[Flow, None]:
+        return self._open[flow.key.discriminator % CALM_READS]
