@@ -52,6 +52,20 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """Note when packets of an installed flow come, until it is removed or Untrace. Told twice, it is the same."""
+
+    key: FlowKey
+
+
+@dataclass(frozen=True, slots=True)
+class Untrace:
+    """Note the times of a flow's packets no more, and forget those that were."""
+
+    key: FlowKey
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Tell the tracker TimerExpired at this monotonic time."""
 
@@ -66,4 +80,4 @@ class Record:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-Command: TypeAlias = InstallMapping | FanOut | RemoveMapping | Reinject | Refuse | WakeAt | Record
+Command: TypeAlias = InstallMapping | FanOut | RemoveMapping | Reinject | Refuse | Trace | Untrace | WakeAt | Record

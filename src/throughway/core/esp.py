@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from throughway.core import deciding
-from throughway.core.bindings import Binding, HostAtPeer, PeerState
+from throughway.core import deciding, repairing, resolving
+from throughway.core.bindings import NEVER, Binding, HostAtPeer, PeerState
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, FanOut, InstallMapping, Refuse, Reinject, RemoveMapping
 from throughway.core.events import (
@@ -12,16 +12,18 @@ from throughway.core.events import (
     EspFromInside,
     EspUnclaimed,
     FlowCount,
+    FlowTrace,
     HostDisowned,
     IkeExchange,
     IkeMessageSeen,
     RefusalKind,
+    TracesRead,
 )
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Peer, Spi
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Tunnels
-from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+from throughway.core.verdicts import Basis, Unknown, Verdict
 
 
 class EspPart:
@@ -31,6 +33,7 @@ class EspPart:
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
         self._peers: Final[dict[Peer, PeerState]] = {}
+        self._tracing: Final = resolving.Tracing(bounds.limits)
 
     # Queries
 
@@ -80,6 +83,7 @@ class EspPart:
         if host is None:
             return [Refuse(key, Reason.REFUSED, "hosts.limit")]
         commands: list[Command] = []
+        state = self._peers[event.peer]
         if event.spi_to_peer not in host.outgoing:
             commands += self._make_room_outgoing(host, event.peer)
             if not self._bounds.has_room(commands):
@@ -87,11 +91,13 @@ class EspPart:
             is_new = event.sequence <= self._limits.new_sa_sequence_max
             unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
             self._bounds.mappings += 1
-            state = self._peers[event.peer]
+            if host.credits_left(now):
+                state.creditors[event.host] = host
             if unexplained:
                 commands += deciding.widen(state, host, now, self._limits)
-            commands += deciding.reconsider(state, now, self._limits)
         commands += [InstallMapping(key, event.host), Reinject(key)]
+        if any(event.host in binding.offered for binding in state.open.values()):
+            commands += self._tracing.begin(state, [key])
         return commands
 
     def _make_room_outgoing(self, host: HostAtPeer, peer: Peer) -> list[Command]:
@@ -108,16 +114,33 @@ class EspPart:
         host = self._meet(event.host, event.peer, now, is_start=is_start)
         if host is None:
             return []
-        host.see_ike_sa(event.initiator_spi, floated=event.floated)
+        state = self._peers[event.peer]
+        commands: list[Command] = []
+        if is_start and event.from_host and not host.has_ike_sa(event.initiator_spi):
+            commands += repairing.doubt(state, event.host, now, self._limits)
+        host.see_ike_sa(event.initiator_spi, now, is_start=is_start, floated=event.floated)
         if event.floated:
-            return []
+            return commands
+        self._time_answer(state, host, event, now)
         if event.exchange is IkeExchange.FIRST_CHILD:
             # One child SA, however many rounds of EAP it takes: the message IDs of its rounds do not count.
             host.credit_exchange((event.initiator_spi, event.exchange, 0), now, from_host=event.from_host)
         elif event.exchange is IkeExchange.CHILD:
             key = (event.initiator_spi, event.exchange, event.exchange_id)
             host.credit_exchange(key, now, from_host=event.from_host)
-        return []
+        if host.credits_left(now):
+            state.creditors[event.host] = host
+        return commands
+
+    def _time_answer(self, state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: float) -> None:
+        """Learn how far away the peer is, from how soon it answers what was said only once."""
+        asked = (event.initiator_spi, event.exchange, event.exchange_id)
+        if event.from_host:
+            host.asked_at = NEVER if asked == host.asking else now
+            host.asking = asked
+        elif asked == host.asking and host.asked_at != NEVER:
+            state.round_trip_s = min(state.round_trip_s, now - host.asked_at)
+            host.asked_at = NEVER
 
     def on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
         """Believe a host that an SPI is not its own, where it may be another one's.
@@ -149,6 +172,8 @@ class EspPart:
         if known is None:
             unseen_until = now if is_start else now + self._limits.unseen_s
             known = state.hosts[host] = HostAtPeer(host, last_seen_at=now, unseen_until=unseen_until)
+            if not is_start:
+                state.creditors[host] = known
         known.last_seen_at = now
         return known
 
@@ -161,7 +186,9 @@ class EspPart:
             RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host, peer, spi)) for spi in state.hosts[host].outgoing
         ]
         commands += deciding.withdraw(state, host, now, self._limits)
+        commands += self._removed(state, commands)
         del state.hosts[host]
+        state.creditors.pop(host, None)
         self._bounds.release(host, peer, IpProtocol.ESP.name)
         if not state.hosts:
             del self._peers[peer]
@@ -184,12 +211,32 @@ class EspPart:
         if not commands:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
         self._bounds.mappings += 1
+        binding = state.bindings[event.spi_to_inside]
+        commands += self._removed(state, commands)
+        if len(binding.candidates) > 1:
+            commands += self._tracing.begin(state, resolving.wanted_for(state, binding))
         return commands
 
     def _install(self, key: FlowKey, binding: Binding) -> Command:
-        if isinstance(binding.verdict, Certain):
-            return InstallMapping(key, binding.verdict.host)
-        return FanOut(key, deciding.offered(binding, self._limits))
+        return InstallMapping(key, binding.offered[0]) if len(binding.offered) == 1 else FanOut(key, binding.offered)
+
+    def _removed(self, state: PeerState, commands: Sequence[Command]) -> list[Command]:
+        """Note that traces ended with their mappings."""
+        keys = [command.key for command in commands if isinstance(command, RemoveMapping)]
+        return self._tracing.end(state, keys, is_removed=True)
+
+    def on_traces_read(self, event: TracesRead, now: float) -> list[Command]:
+        """Decide contests by who answers."""
+        of_peer: dict[Peer, list[FlowTrace]] = {}
+        for trace in event.traces:
+            of_peer.setdefault(trace.key.peer, []).append(trace)
+        commands: list[Command] = []
+        for peer, traces in of_peer.items():
+            if state := self._peers.get(peer):
+                resolving.note(state, traces, self._limits)
+                commands += resolving.resolve(state, now, self._limits)
+                commands += self._tracing.adjust(state)
+        return commands
 
     # Time
 
@@ -201,20 +248,23 @@ class EspPart:
             if state is None:
                 continue
             spi = Spi(count.key.discriminator)
+            at = count.last_packet_at
             if count.key.direction is Direction.TO_INSIDE:
-                if binding := state.bindings.get(spi):
-                    binding.last_packet_at = max(binding.last_packet_at, count.last_packet_at)
+                if (binding := state.bindings.get(spi)) and at > binding.last_packet_at:
+                    repairing.received(state, binding, at)
             elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
-                if count.last_packet_at > sa.last_packet_at:
+                if at > sa.last_packet_at:
                     heard.setdefault(state.peer, set()).add(host.host)
-                sa.last_packet_at = max(sa.last_packet_at, count.last_packet_at)
-                host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
-                self._bounds.touch(host.host, state.peer, count.last_packet_at)
+                sa.last_packet_at = max(sa.last_packet_at, at)
+                host.last_seen_at = max(host.last_seen_at, at)
+                self._bounds.touch(host.host, state.peer, at)
         commands: list[Command] = []
         for peer, hosts in heard.items():
-            for binding in self._peers[peer].bindings.values():
-                if isinstance(binding.verdict, Contested):
-                    commands += deciding.offer_next(self._peers[peer], binding, frozenset(hosts), self._limits)
+            state = self._peers[peer]
+            for binding in list(state.open.values()):
+                commands += resolving.pass_over(state, binding, frozenset(hosts), now, self._limits)
+            commands += repairing.audit(state, now, self._limits)
+            commands += repairing.doubt_silent(state, now, self._limits)
         return commands
 
     def expire(self, now: float) -> list[Command]:
@@ -244,7 +294,10 @@ class EspPart:
             is_idle = now - host.last_seen_at > self._limits.candidate_idle_s
             if is_idle and not host.outgoing and host.host not in needed:
                 commands += self.forget(host.host, state.peer, now)
-        commands += deciding.reconsider(state, now, self._limits)
+        if state.hosts:
+            commands += deciding.reconsider(state, now, self._limits)
+            commands += self._removed(state, commands)
+            commands += self._tracing.adjust(state)
         return commands
 
     # Restart
@@ -276,18 +329,19 @@ class EspPart:
         state = self._peers.get(flow.key.peer)
         if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
             return
-        verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)
         binding = Binding(
             spi=spi,
             first_at=now,
             last_packet_at=flow.count.last_packet_at,
-            candidates=flow.hosts,
-            verdict=verdict,
             is_credited=True,
+            candidates=dict.fromkeys(flow.hosts, 0.0),
+            offered=flow.hosts,
+            basis=Basis.ADOPTED if len(flow.hosts) == 1 else None,
         )
         state.keep(binding)
         self._bounds.mappings += 1
         for host in owners:
             host.is_adopted = True
-        if isinstance(verdict, Certain):
+        if len(owners) == 1:
             owners[0].own()
+            binding.is_paid = True

@@ -30,6 +30,7 @@ from throughway.core.events import (
     PortlessFromInside,
     PortlessUnclaimed,
     TimerExpired,
+    TracesRead,
 )
 from throughway.core.exact import ExactPart
 from throughway.core.flows import FlowKey
@@ -85,6 +86,7 @@ class Tracker:
             L2tpControlSeen: self._l2tpv3.on_control_seen,
             AhFromInside: self._on_ah_from_inside,
             CountersRead: self._on_counters_read,
+            TracesRead: self._esp.on_traces_read,
             MappingsAdopted: self._on_mappings_adopted,
             OutsideAddressChanged: self._on_outside_address_changed,
             TimerExpired: self._on_timer_expired,

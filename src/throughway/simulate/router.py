@@ -9,15 +9,28 @@ and its commands take effect at once then.
 
 from typing import Final
 
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    InstallMapping,
+    Record,
+    Refuse,
+    Reinject,
+    RemoveMapping,
+    Trace,
+    Untrace,
+    WakeAt,
+)
 from throughway.core.events import (
     CountersRead,
     EspFromInside,
     EspUnclaimed,
     Event,
     FlowCount,
+    FlowTrace,
     IkeMessageSeen,
     TimerExpired,
+    TracesRead,
 )
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer, Spi
@@ -69,6 +82,8 @@ class ThroughwayRouter:
         self._agenda: Final = wire.agenda
         self._flows: Final[dict[FlowKey, Flow]] = {}
         self._open: Final[tuple[dict[Flow, None], ...]] = tuple({} for _ in range(CALM_READS))
+        self._traced: Final[dict[Flow, None]] = {}
+        self._are_traces_due = False
         self._buckets: Final[dict[Host | Peer, _Bucket]] = {}
         self._reads = 0
         self._agenda.at(self.limits.counters_every_s, self._read_counters)
@@ -156,6 +171,10 @@ class ThroughwayRouter:
                 self._refuse(self._flow(key))
             case RemoveMapping(key):
                 self._remove(self._flow(key))
+            case Trace(key):
+                self._trace(self._flow(key))
+            case Untrace(key):
+                self._untrace(self._flow(key))
             case WakeAt(at):
                 self._agenda.at(at, self._tell, TimerExpired())
             case Record():
@@ -206,9 +225,37 @@ class ThroughwayRouter:
         self._wire.before_change(flow)
         flow.hosts, flow.is_settled = (), False
         self._shelf(flow).pop(flow, None)
+        self._untrace(flow)
         if not flow.users and flow.held is None:
             self._flows.pop(flow.key, None)
         self._wire.after_change(flow)
+
+    # Traces
+
+    def _trace(self, flow: Flow) -> None:
+        self._wire.before_change(flow)
+        flow.trace(self.limits.trace_times_max, self.limits.trace_gap_s)
+        self._traced[flow] = None
+        self._appoint_traces()
+        self._wire.after_change(flow)
+
+    def _untrace(self, flow: Flow) -> None:
+        if flow in self._traced:
+            self._wire.before_change(flow)
+            del self._traced[flow]
+            flow.untrace()
+            self._wire.after_change(flow)
+
+    def _appoint_traces(self) -> None:
+        if self._traced and not self._are_traces_due:
+            self._are_traces_due = True
+            self._agenda.at(self._agenda.now + self.limits.traces_every_s, self._read_traces)
+
+    def _read_traces(self) -> None:
+        self._are_traces_due = False
+        self._appoint_traces()
+        if self._traced:
+            self._tell(TracesRead(tuple(FlowTrace(flow.key, tuple(flow.times or ())) for flow in self._traced)))
 
     # Counters
 

@@ -11,7 +11,7 @@ come in any order, and so do the hosts of a FanOut. `nothing()` stands for an an
 from collections.abc import Callable
 from typing import Self
 
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, Trace, Untrace, WakeAt
 from throughway.core.events import Event, IkeExchange, IkeMessageSeen, TimerExpired
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer, Spi
@@ -60,7 +60,7 @@ class Playbook:
     def finish(self) -> None:
         """Fail where a command of the last answer is left that no `<<` named."""
         if self._is_named:
-            left = [command for command in self._unnamed if not isinstance(command, Record | WakeAt)]
+            left = [command for command in self._unnamed if not isinstance(command, Record | WakeAt | Trace | Untrace)]
             assert left == [], f"unexpected: {left}"
         self._is_named = False
         self._unnamed = []
@@ -113,7 +113,7 @@ class Playbook:
                 self.mappings.pop(key, None)
             case WakeAt(at):
                 self._wakes.append(at)
-            case Reinject() | Refuse() | Record():
+            case Reinject() | Refuse() | Trace() | Untrace() | Record():
                 pass
 
 
@@ -164,7 +164,7 @@ def _is_about_same(command: Command, expected: Command) -> bool:
             return name == expected_name
         case WakeAt(), WakeAt():
             return True
-        case (Record() | WakeAt(), _) | (_, Record() | WakeAt()):
+        case (Record() | WakeAt() | Trace() | Untrace(), _) | (_, Record() | WakeAt() | Trace() | Untrace()):
             return False
         case _:
             return command.key == expected.key
