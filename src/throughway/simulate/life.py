@@ -39,7 +39,8 @@ class Life:
         self._settings: Final = settings
         self._wire: Final = wire
         self._agenda: Final = wire.agenda
-        self._latest_spi: Final[dict[Peer, tuple[Spi, Tunnel]]] = {}
+        self._latest: Final[dict[Peer, Sa]] = {}
+        """The SA whose SPI another host may choose as well."""
 
     def appoint(self, tunnel: Tunnel) -> None:
         """Let a tunnel start soon, and perhaps vanish some time."""
@@ -136,16 +137,17 @@ class Life:
         """
         chance, way = tunnel.chance, tunnel.way
         kind = chance.random()
-        spi_to_inside = self._choose_spi(tunnel)
         policy = self._wire.policy
         sa = Sa(
             tunnel,
-            policy.flow_to_inside(tunnel.peer, spi_to_inside),
+            policy.flow_to_inside(tunnel.peer, self._choose_spi(tunnel)),
             policy.flow_to_peer(tunnel.host, tunnel.peer, Spi(_random_spi(tunnel))),
             life=tunnel.life,
         )
         tunnel.sas.append(sa)
         self._wire.use(sa)
+        if len(sa.inward.users) == 1:
+            self._latest[tunnel.peer] = sa
         self._wire.score.sa_pairs += 1
         if kind < self._settings.peer_first:
             peer_begins = peer_at + way.path_s / 2
@@ -162,12 +164,12 @@ class Life:
         return max(host_begins, peer_begins)
 
     def _choose_spi(self, tunnel: Tunnel) -> Spi:
-        spi = Spi(_random_spi(tunnel))
-        latest = self._latest_spi.get(tunnel.peer)
-        is_equal = tunnel.chance.random() < self._settings.equal_spi
-        if is_equal and latest is not None and latest[1] is not tunnel:
-            return latest[0]
-        self._latest_spi[tunnel.peer] = (spi, tunnel)
+        """Draw an SPI; for some, take that of another host's SA with the same peer."""
+        spi, is_equal = _random_spi(tunnel), tunnel.chance.random() < self._settings.equal_spi
+        latest = self._latest.get(tunnel.peer)
+        if is_equal and latest is not None and latest.tunnel is not tunnel and not latest.is_over:
+            del self._latest[tunnel.peer]
+            return Spi(latest.inward.key.discriminator)
         return spi
 
     def _host_begins(self, sa: Sa) -> None:
@@ -280,5 +282,5 @@ class Life:
                 self._end(sa)
 
 
-def _random_spi(tunnel: Tunnel) -> int:
-    return tunnel.chance.randint(SPI_RESERVED_MAX + 1, 0xFFFFFFFF)
+def _random_spi(tunnel: Tunnel) -> Spi:
+    return Spi(tunnel.chance.randint(SPI_RESERVED_MAX + 1, 0xFFFFFFFF))
