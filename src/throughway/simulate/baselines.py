@@ -84,7 +84,7 @@ class _Baseline:
 
     def _pair(self, flow: Flow, host: int) -> None:
         self._settle(flow, host)
-        self._wire.certain(flow, host)
+        self._wire.decided(flow)
 
 
 class FifoRouter(_Baseline):

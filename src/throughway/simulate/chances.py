@@ -7,7 +7,7 @@ from math import exp, sqrt
 from random import Random
 from typing import Final
 
-_SMALL_MEAN: Final = 30.0
+_LARGE_MEAN: Final = 50.0
 """From here on the normal distribution stands for Poisson's."""
 
 
@@ -20,12 +20,14 @@ def poisson(chance: Random, mean: float) -> int:
     """Draw how many events there are where there are so many on average."""
     if mean <= 0.0:
         return 0
-    if mean >= _SMALL_MEAN:
+    if mean >= _LARGE_MEAN:
         return max(0, round(chance.gauss(mean, sqrt(mean))))
-    floor, product, count = exp(-mean), chance.random(), 0
-    while product > floor:
-        product *= chance.random()
+    point, count, share = chance.random(), 0, exp(-mean)
+    below = share
+    while point > below and share > 0.0:
         count += 1
+        share *= mean / count
+        below += share
     return count
 
 

@@ -35,8 +35,9 @@ _ROWS: Final[tuple[tuple[str, Callable[[Result], str]], ...]] = (
     ("copies for each packet", lambda r: f"{r.all.copies_per_packet:.3f}"),
     ("  in the first 10 s", lambda r: f"{r.first.copies_per_packet:.3f}"),
     ("first verdicts right", lambda r: "-" if r.first_verdict_right is None else _percent(r.first_verdict_right)),
-    ("contested, median", lambda r: f"{r.contested_seconds_p50:.1f} s"),
-    ("contested, 99th percentile", lambda r: f"{r.contested_seconds_p99:.1f} s"),
+    ("SAs that never had one owner", lambda r: f"{r.never_certain:,}"),
+    ("contested, median", lambda r: _seconds(r, r.contested_seconds_p50)),
+    ("contested, 99th percentile", lambda r: _seconds(r, r.contested_seconds_p99)),
     ("packets dropped here", lambda r: f"{r.refused:,}"),
 )
 
@@ -139,3 +140,8 @@ def show(results: list[Result], console: Console) -> None:
 
 def _percent(share: float) -> str:
     return f"{share * 100:.3f} %"
+
+
+def _seconds(result: Result, contested_s: float) -> str:
+    """Write how long SAs were contested; others never contest one."""
+    return f"{contested_s:.1f} s" if result.policy is Policy.THROUGHWAY else "-"

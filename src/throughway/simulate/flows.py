@@ -2,15 +2,12 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from throughway.core.flows import FlowKey
 
 if TYPE_CHECKING:
     from throughway.simulate.tunnel import Tunnel
-
-TIMES_MAX: Final = 64
-"""Latest packets of a traced flow whose times are kept."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,19 +31,24 @@ class Flow:
     refusals: int = 0
     """In a row."""
     times: deque[float] | None = None
-    """When the latest packets came, while the flow is traced."""
+    """When packets came, while the flow is traced: those that came `gap_s` after the one before at the soonest."""
+    gap_s: float = 0.0
 
     def count(self, at: float) -> None:
         """Note one packet that passes."""
         self.packets += 1
-        self.last_at = max(self.last_at, at)
-        if self.times is not None:
+        if self.times is not None and (not self.times or at - self.last_at >= self.gap_s):
             self.times.append(at)
+        self.last_at = max(self.last_at, at)
 
-    def trace(self, is_wanted: bool) -> None:
-        """Keep the times of packets, or no more. A traced flow is never counted in bulk."""
-        if is_wanted != (self.times is not None):
-            self.times = deque(maxlen=TIMES_MAX) if is_wanted else None
+    def trace(self, most: int, gap_s: float) -> None:
+        """Keep the times of the latest packets from now on. A traced flow is never counted in bulk."""
+        if self.times is None:
+            self.times, self.gap_s = deque(maxlen=most), gap_s
+
+    def untrace(self) -> None:
+        """Forget the times, and keep none any more."""
+        self.times = None
 
 
 @dataclass(eq=False, slots=True)
@@ -56,7 +58,8 @@ class Sa:
     tunnel: "Tunnel"
     inward: Flow
     outward: Flow
-    began_at: float
+    life: int
+    """Of the tunnel, when it was made."""
     sequence_in: int = 0
     sequence_out: int = 0
     is_over: bool = False

@@ -39,7 +39,8 @@ class Life:
         self._settings: Final = settings
         self._wire: Final = wire
         self._agenda: Final = wire.agenda
-        self._latest_spi: Final[dict[Peer, tuple[Spi, Tunnel]]] = {}
+        self._latest: Final[dict[Peer, Sa]] = {}
+        """The SA whose SPI another host may choose as well."""
 
     def appoint(self, tunnel: Tunnel) -> None:
         """Let a tunnel start soon, and perhaps vanish some time."""
@@ -129,24 +130,24 @@ class Life:
 
     # SAs
 
-    def _agree(self, tunnel: Tunnel, host_at: float, peer_at: float) -> tuple[Sa, float]:
-        """Make an SA pair that the ends have from these times on. Return it, and when both send with it.
+    def _agree(self, tunnel: Tunnel, host_at: float, peer_at: float) -> float:
+        """Make an SA pair that the ends have from these times on. Return when both send with it.
 
         Without a former SA there is no packet before; with one, each end goes on with that until it changes over.
         """
         chance, way = tunnel.chance, tunnel.way
         kind = chance.random()
-        spi_to_inside = self._choose_spi(tunnel)
         policy = self._wire.policy
         sa = Sa(
             tunnel,
-            policy.flow_to_inside(tunnel.peer, spi_to_inside),
+            policy.flow_to_inside(tunnel.peer, self._choose_spi(tunnel)),
             policy.flow_to_peer(tunnel.host, tunnel.peer, Spi(_random_spi(tunnel))),
-            began_at=self._agenda.now,
+            life=tunnel.life,
         )
-        sa.inward.users.append(sa)
-        sa.outward.users.append(sa)
         tunnel.sas.append(sa)
+        self._wire.use(sa)
+        if len(sa.inward.users) == 1:
+            self._latest[tunnel.peer] = sa
         self._wire.score.sa_pairs += 1
         if kind < self._settings.peer_first:
             peer_begins = peer_at + way.path_s / 2
@@ -156,39 +157,38 @@ class Life:
         else:
             host_begins = host_at + way.lan_s / 2
             peer_begins = max(peer_at + way.path_s / 2, host_begins + way.path_s)
-        self._agenda.at(host_begins, self._host_begins, sa, tunnel.life)
-        self._agenda.at(peer_begins, self._peer_begins, sa, tunnel.life)
+        self._agenda.at(host_begins, self._host_begins, sa)
+        self._agenda.at(peer_begins, self._peer_begins, sa)
         lifetime_s = about(chance, self._settings.rekey_s, self._settings.rekey_jitter)
-        self._agenda.at(self._agenda.now + lifetime_s, self._rekey, sa, tunnel.life)
-        return sa, max(host_begins, peer_begins)
+        self._agenda.at(self._agenda.now + lifetime_s, self._rekey, sa)
+        return max(host_begins, peer_begins)
 
     def _choose_spi(self, tunnel: Tunnel) -> Spi:
-        spi = Spi(_random_spi(tunnel))
-        latest = self._latest_spi.get(tunnel.peer)
-        is_equal = tunnel.chance.random() < self._settings.equal_spi
-        if is_equal and latest is not None and latest[1] is not tunnel:
-            return latest[0]
-        self._latest_spi[tunnel.peer] = (spi, tunnel)
+        """Draw an SPI; for some, take that of another host's SA with the same peer."""
+        spi, is_equal = _random_spi(tunnel), tunnel.chance.random() < self._settings.equal_spi
+        latest = self._latest.get(tunnel.peer)
+        if is_equal and latest is not None and latest.tunnel is not tunnel and not latest.is_over:
+            del self._latest[tunnel.peer]
+            return Spi(latest.inward.key.discriminator)
         return spi
 
-    def _host_begins(self, sa: Sa, life: int) -> None:
+    def _host_begins(self, sa: Sa) -> None:
         tunnel = sa.tunnel
-        if tunnel.life != life or tunnel.is_gone or sa.is_over:
+        if tunnel.life != sa.life or tunnel.is_gone or sa.is_over:
             return
         tunnel.talk.settle()
         tunnel.host_sends = sa
         tunnel.talk.look()
         self._wire.host_sends(tunnel, True)
 
-    def _peer_begins(self, sa: Sa, life: int) -> None:
+    def _peer_begins(self, sa: Sa) -> None:
         tunnel = sa.tunnel
-        if tunnel.life != life or sa.is_over:
+        if tunnel.life != sa.life or sa.is_over:
             return
         tunnel.talk.settle()
         tunnel.peer_sends = sa
-        for old in [old for old in tunnel.sas if old.began_at < sa.began_at and old is not tunnel.host_sends]:
-            if tunnel.host_sends in (None, sa):
-                self._end(old)
+        for lost in [other for other in tunnel.sas if other.life != sa.life]:
+            self._end(lost)
         tunnel.talk.look()
         self._wire.peer_sends(tunnel, False)
 
@@ -203,34 +203,31 @@ class Life:
             tunnel.peer_sends = None
         if tunnel.host_sends is sa:
             tunnel.host_sends = None
-        self._wire.score.ended(sa, self._agenda.now)
-        sa.inward.users.remove(sa)
-        sa.outward.users.remove(sa)
-        self._wire.policy.over(sa)
+        self._wire.end(sa)
         tunnel.talk.look()
 
     # Rekey
 
-    def _rekey(self, old: Sa, life: int) -> None:
+    def _rekey(self, old: Sa) -> None:
         """Replace an SA before it ends, begun by either end; the one that began deletes the old one in the end."""
         tunnel = old.tunnel
-        if tunnel.life != life or tunnel.is_gone or old.is_over:
+        if tunnel.life != old.life or tunnel.is_gone or old.is_over:
             return
         by_host = tunnel.chance.random() < 0.5
         timeline = self._negotiate_child(tunnel, self._agenda.now, by_host=by_host)
         if timeline.initiator_at is None:
-            self._agenda.at(self._agenda.now + _TRY_AGAIN_S, self._rekey, old, life)
+            self._agenda.at(self._agenda.now + _TRY_AGAIN_S, self._rekey, old)
             return
         host_at, peer_at = timeline.initiator_at, timeline.responder_at
         if not by_host:
             host_at, peer_at = peer_at, host_at
-        _, both_at = self._agree(tunnel, host_at, peer_at)
+        both_at = self._agree(tunnel, host_at, peer_at)
         kept_s = between(tunnel.chance, *_OLD_KEPT_S)
-        self._agenda.at(both_at + tunnel.way.path_s + kept_s, self._delete, old, life, by_host)
+        self._agenda.at(both_at + tunnel.way.path_s + kept_s, self._delete, old, by_host)
 
-    def _delete(self, old: Sa, life: int, by_host: bool) -> None:
+    def _delete(self, old: Sa, by_host: bool) -> None:
         tunnel = old.tunnel
-        if tunnel.life == life and not tunnel.is_gone:
+        if tunnel.life == old.life and not tunnel.is_gone:
             timeline = self._inform(tunnel, by_host)
             self._agenda.at(timeline.responder_at, self._end, old)
 
@@ -285,5 +282,5 @@ class Life:
                 self._end(sa)
 
 
-def _random_spi(tunnel: Tunnel) -> int:
-    return tunnel.chance.randint(SPI_RESERVED_MAX + 1, 0xFFFFFFFF)
+def _random_spi(tunnel: Tunnel) -> Spi:
+    return Spi(tunnel.chance.randint(SPI_RESERVED_MAX + 1, 0xFFFFFFFF))

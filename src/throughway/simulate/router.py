@@ -47,8 +47,8 @@ _PACKET_BYTES: Final = 150
 """The size that the counters tell; nothing depends on it."""
 
 CALM_READS: Final = 10
-"""The counters of a conversation that is counted, and whose flows all have their one right owner, are told only at
-every tenth reading: in between they would say that it goes on as before."""
+"""The counters of a conversation that is counted, and goes to nobody but its owner, are told only at every tenth
+reading: in between they would say that it goes on as before."""
 
 REFUSED_IN_A_ROW: Final = 5
 SELDOM_S: Final = 30.0
@@ -81,8 +81,9 @@ class ThroughwayRouter:
         self._wire: Final = wire
         self._agenda: Final = wire.agenda
         self._flows: Final[dict[FlowKey, Flow]] = {}
-        self._open: Final[dict[Flow, None]] = {}
+        self._open: Final[tuple[dict[Flow, None], ...]] = tuple({} for _ in range(CALM_READS))
         self._traced: Final[dict[Flow, None]] = {}
+        self._are_traces_due = False
         self._buckets: Final[dict[Host | Peer, _Bucket]] = {}
         self._reads = 0
         self._agenda.at(self.limits.counters_every_s, self._read_counters)
@@ -171,9 +172,9 @@ class ThroughwayRouter:
             case RemoveMapping(key):
                 self._remove(self._flow(key))
             case Trace(key):
-                self._trace(self._flow(key), is_wanted=True)
+                self._trace(self._flow(key))
             case Untrace(key):
-                self._trace(self._flow(key), is_wanted=False)
+                self._untrace(self._flow(key))
             case WakeAt(at):
                 self._agenda.at(at, self._tell, TimerExpired())
             case Record():
@@ -183,30 +184,10 @@ class ThroughwayRouter:
         self._wire.before_change(flow)
         flow.hosts = tuple(number_of(host) for host in hosts)
         flow.is_settled, flow.refusals = flow.held is None, 0
-        self._open[flow] = None
+        self._shelf(flow)[flow] = None
         if flow.key.direction is Direction.TO_INSIDE:
-            if len(flow.hosts) == 1:
-                self._wire.certain(flow, flow.hosts[0])
-            else:
-                self._wire.contested(flow)
+            self._wire.decided(flow)
         self._wire.after_change(flow)
-
-    def _trace(self, flow: Flow, *, is_wanted: bool) -> None:
-        self._wire.before_change(flow)
-        flow.trace(is_wanted)
-        if is_wanted:
-            if not self._traced:
-                self._agenda.at(self._agenda.now + self.limits.traces_every_s, self._read_traces)
-            self._traced[flow] = None
-        else:
-            self._traced.pop(flow, None)
-        self._wire.after_change(flow)
-
-    def _read_traces(self) -> None:
-        if self._traced:
-            self._agenda.at(self._agenda.now + self.limits.traces_every_s, self._read_traces)
-            traces = [FlowTrace(flow.key, tuple(flow.times)) for flow in self._traced if flow.times]
-            self._tell(TracesRead(tuple(traces)))
 
     def _release(self, flow: Flow) -> None:
         held, flow.held = flow.held or [], None
@@ -226,7 +207,7 @@ class ThroughwayRouter:
         self._wire.before_change(flow)
         self._wire.dropped(len(flow.held or ()))
         flow.held, flow.hosts = None, ()
-        self._open.pop(flow, None)
+        self._shelf(flow).pop(flow, None)
         flow.refusals += 1
         is_seldom = flow.refusals >= REFUSED_IN_A_ROW
         flow.refused_until = self._agenda.now + (SELDOM_S if is_seldom else self.limits.refused_s)
@@ -243,25 +224,56 @@ class ThroughwayRouter:
     def _remove(self, flow: Flow) -> None:
         self._wire.before_change(flow)
         flow.hosts, flow.is_settled = (), False
-        self._open.pop(flow, None)
-        self._trace(flow, is_wanted=False)
+        self._shelf(flow).pop(flow, None)
+        self._untrace(flow)
         if not flow.users and flow.held is None:
             self._flows.pop(flow.key, None)
         self._wire.after_change(flow)
 
+    # Traces
+
+    def _trace(self, flow: Flow) -> None:
+        self._wire.before_change(flow)
+        flow.trace(self.limits.trace_times_max, self.limits.trace_gap_s)
+        self._traced[flow] = None
+        self._appoint_traces()
+        self._wire.after_change(flow)
+
+    def _untrace(self, flow: Flow) -> None:
+        if flow in self._traced:
+            self._wire.before_change(flow)
+            del self._traced[flow]
+            flow.untrace()
+            self._wire.after_change(flow)
+
+    def _appoint_traces(self) -> None:
+        if self._traced and not self._are_traces_due:
+            self._are_traces_due = True
+            self._agenda.at(self._agenda.now + self.limits.traces_every_s, self._read_traces)
+
+    def _read_traces(self) -> None:
+        self._are_traces_due = False
+        self._appoint_traces()
+        if self._traced:
+            self._tell(TracesRead(tuple(FlowTrace(flow.key, tuple(flow.times or ())) for flow in self._traced)))
+
     # Counters
 
     def _read_counters(self) -> None:
+        """Tell the counters: of flows in use by restless conversations always, of the others when it is their turn."""
+        read = dict(self._open[self._reads % CALM_READS])
         self._reads += 1
+        for talk in self._wire.restless:
+            for tunnel in talk.tunnels:
+                for sa in tunnel.sas:
+                    read[sa.inward] = read[sa.outward] = None
         counts: list[FlowCount] = []
-        for place, flow in enumerate(self._open):
-            if (place + self._reads) % CALM_READS and _is_calm(flow):
-                continue
-            self._wire.before_change(flow)
-            counts.append(FlowCount(flow.key, flow.packets, flow.packets * _PACKET_BYTES, flow.last_at))
+        for flow in read:
+            if flow.hosts:
+                self._wire.before_change(flow)
+                counts.append(FlowCount(flow.key, flow.packets, flow.packets * _PACKET_BYTES, flow.last_at))
         self._agenda.at(self._agenda.now + self.limits.counters_every_s, self._read_counters)
         self._tell(CountersRead(tuple(counts)))
 
-
-def _is_calm(flow: Flow) -> bool:
-    return not any(not sa.tunnel.talk.is_calm for sa in flow.users)
+    def _shelf(self, flow: Flow) -> dict[Flow, None]:
+        return self._open[flow.key.discriminator % CALM_READS]

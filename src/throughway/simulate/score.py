@@ -59,8 +59,7 @@ class Score:
         if sa.first_host is None:
             sa.first_host = host
             self.decided += 1
-            # Where two SAs have an equal SPI, nobody can tell them apart.
-            self.decided_right += any(user.tunnel.number == host for user in sa.inward.users)
+            self.decided_right += host == sa.tunnel.number
 
     def contested(self, sa: Sa, now: float) -> None:
         """Note that several hosts get an SA."""

@@ -22,6 +22,10 @@ _GAP_S: Final = 0.0012
 class Senders(Protocol):
     """Who makes packets."""
 
+    @property
+    def restless(self) -> "dict[Talk, None]":
+        """Conversations that are played, or that somebody else than the owner gets, too."""
+
     def host_sends(self, tunnel: Tunnel, wants_answer: bool) -> None:
         """Let the host send one packet, which is at the router now."""
 
@@ -48,13 +52,6 @@ class Talk:
         """Whether its packets are played one by one."""
         return self._counted_since is None
 
-    @property
-    def is_calm(self) -> bool:
-        """Whether it is counted, and every flow in use goes to its owner alone."""
-        return self._counted_since is not None and all(
-            tunnel.peer_sends is None or tunnel.peer_sends.inward.hosts == (tunnel.number,) for tunnel in self.tunnels
-        )
-
     def look(self) -> None:
         """Change between playing and counting, after something has changed."""
         may_be_counted = all(flow.is_settled and flow.times is None for flow in self._flows_in_use())
@@ -65,6 +62,10 @@ class Talk:
             self.settle()
             self._counted_since = None
             self._play()
+        if may_be_counted and all(map(_has_owner_alone, self.tunnels)):
+            self._senders.restless.pop(self, None)
+        else:
+            self._senders.restless[self] = None
 
     def settle(self) -> None:
         """Count what has passed until now, before something changes. What is played needs none of it."""
@@ -182,6 +183,11 @@ class Talk:
     def _burst(self, tunnel: Tunnel, send: Callable[[Tunnel, bool], None]) -> None:
         for number in range(2 * tunnel.dice.randint(1, int(BURST_MEAN) - 1)):
             self._agenda.at(self._agenda.now + number * _GAP_S, send, tunnel, bool(number % 2))
+
+
+def _has_owner_alone(tunnel: Tunnel) -> bool:
+    """Whether what the peer sends goes to the host and to nobody else."""
+    return tunnel.peer_sends is None or tunnel.peer_sends.inward.hosts == (tunnel.number,)
 
 
 def _passes(tunnel: Tunnel) -> bool:

@@ -9,6 +9,7 @@ from throughway.simulate.chances import between
 from throughway.simulate.flows import Flow, Packet, Sa
 from throughway.simulate.score import Score
 from throughway.simulate.settings import Settings
+from throughway.simulate.talk import Talk
 from throughway.simulate.tunnel import Tunnel
 
 _LATE_S: Final = (0.001, 0.020)
@@ -47,7 +48,13 @@ class Wire:
         self.agenda: Final = agenda
         self.score: Final = score
         self.policy: Policy
+        self._restless: Final[dict[Talk, None]] = {}
         self._reordering: Final = settings.reordering
+
+    @property
+    def restless(self) -> dict[Talk, None]:
+        """Conversations that are played, or that somebody else than the owner gets, too."""
+        return self._restless
 
     # Senders
 
@@ -121,6 +128,20 @@ class Wire:
 
     # Changes in the data plane
 
+    def use(self, sa: Sa) -> None:
+        """Note that an SA is in use. Its flow to the inside may be decided already, where another has an equal SPI."""
+        for flow in (sa.inward, sa.outward):
+            flow.users.append(sa)
+        if sa.inward.hosts:
+            self._judge(sa, sa.inward)
+
+    def end(self, sa: Sa) -> None:
+        """Note that an SA is in use no more."""
+        for flow in (sa.inward, sa.outward):
+            flow.users.remove(sa)
+        self.score.ended(sa, self.agenda.now)
+        self.policy.over(sa)
+
     def before_change(self, flow: Flow) -> None:
         """Count what passed under the present state of a flow."""
         for sa in flow.users:
@@ -131,12 +152,13 @@ class Wire:
         for sa in flow.users:
             sa.tunnel.talk.look()
 
-    def certain(self, flow: Flow, host: int) -> None:
-        """Note that a flow to the inside goes to one host alone."""
+    def decided(self, flow: Flow) -> None:
+        """Note who gets a flow to the inside now."""
         for sa in flow.users:
-            self.score.certain(sa, host, self.agenda.now)
+            self._judge(sa, flow)
 
-    def contested(self, flow: Flow) -> None:
-        """Note that several hosts get a flow to the inside."""
-        for sa in flow.users:
+    def _judge(self, sa: Sa, flow: Flow) -> None:
+        if len(flow.hosts) == 1:
+            self.score.certain(sa, flow.hosts[0], self.agenda.now)
+        else:
             self.score.contested(sa, self.agenda.now)
