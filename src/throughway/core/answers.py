@@ -119,15 +119,15 @@ def echo(inward: Sequence[float], outward: Sequence[float]) -> float:
     for at in inward:
         first = bisect_left(outward, at - DELAYS_S)
         for sent in outward[first : bisect_right(outward, at)]:
-            distances[int((at - sent) / ECHO_WINDOW_S)] += 1
+            distances[int(2.0 * (at - sent) / ECHO_WINDOW_S)] += 1
     hits, best = max(((count + distances.get(bin_ + 1, 0), bin_) for bin_, count in distances.items()), default=(0, 0))
-    for bin_ in range(best - 1, best + 3):
+    for bin_ in range(best - 2, best + 4):
         distances.pop(bin_, None)
     span_s = min(inward[-1], outward[-1]) - max(inward[0], outward[0])
     if span_s <= 0.0 or not _stands_out(hits, distances):
         return 0.0
-    chance = 2 * _RATE_SLACK * ECHO_WINDOW_S * len(outward) / span_s
-    return max(0.0, _chernoff(hits, len(inward), chance) - log(DELAYS_S / ECHO_WINDOW_S))
+    chance = _RATE_SLACK * ECHO_WINDOW_S * len(outward) / span_s
+    return max(0.0, _chernoff(hits, len(inward), chance) - log(2.0 * DELAYS_S / ECHO_WINDOW_S))
 
 
 def _delays(came: Sequence[float], outward: Sequence[float], size_s: float) -> Counter[int]:
@@ -136,7 +136,7 @@ def _delays(came: Sequence[float], outward: Sequence[float], size_s: float) -> C
     for at in came:
         first = bisect_right(outward, at + ANSWER_MAX_S)
         for sent in outward[first : bisect_right(outward, at + DELAYS_S)]:
-            delays[int((sent - at) / size_s)] += 1
+            delays[int(2.0 * (sent - at) / size_s)] += 1
     return delays
 
 
@@ -146,14 +146,14 @@ def _own_rhythm(answers: Sequence[int], outward: Sequence[float], size_s: float)
     for n in answers:
         sent = outward[n]
         for earlier in outward[bisect_left(outward, sent - DELAYS_S) : n]:
-            delays[int((sent - earlier) / size_s)] += 1
+            delays[int(2.0 * (sent - earlier) / size_s)] += 1
     return delays
 
 
 def _stands_out(count: int, delays: Counter[int]) -> bool:
     """Whether a count is by three standard deviations above that of every other delay.
 
-    Two neighbouring bins are taken together, since a delay may lie across their border.
+    The bins are half as wide as the window, and two neighbours are taken together, so that no peak is cut in half.
     """
     highest = max((count + delays.get(bin_ + 1, 0) for bin_, count in delays.items()), default=0)
     return count > highest + 3.0 * sqrt(highest)

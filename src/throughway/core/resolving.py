@@ -28,8 +28,8 @@ from throughway.core.verdicts import Basis
 TIMING_MAX: Final = 9.2
 """What the beginnings count at the most: -ln of 10^-4."""
 
-HISTORY: Final = 384
-"""Times of one flow that are remembered, several times what a trace holds."""
+HISTORY: Final = 1024
+"""Times of one flow that are remembered, 16 times what a trace holds."""
 
 _AUDITED: Final = 40
 """Packets that have to be compared before an audit may end."""
