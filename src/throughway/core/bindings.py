@@ -143,6 +143,8 @@ class HostAtPeer:
     asking: tuple[int, object, int] | None = None
     asked_at: float = NEVER
     """The exchange in which the host last said something for the first time, and when."""
+    dormant: dict[Spi, None] = field(default_factory=dict)
+    """Its SPIs to the inside that fell idle, the oldest first. Their credits stay used up."""
     is_adopted: bool = False
     """An earlier run gave it a copy of what the peer sends."""
     outgoing: dict[Spi, OutgoingSa] = field(default_factory=dict)
@@ -266,6 +268,8 @@ class PeerState:
     """All hosts that have a credit left, and perhaps some that have none any more."""
     claimed: dict[Host, float] = field(default_factory=dict)
     """Of how many open SPIs a host is the owner, as far as `Binding.shares` say."""
+    dormant: dict[Spi, Binding] = field(default_factory=dict)
+    """Decided ones without a mapping, since nothing came for long."""
     by_answers: set[Spi] = field(default_factory=set)
     """Those that answers decided, or other verdicts by answers: what follows from these is no firmer."""
     traced: set[FlowKey] = field(default_factory=set)
@@ -314,6 +318,27 @@ class PeerState:
         del self.bindings[spi]
         self.uncredited.pop(spi, None)
         self.by_answers.discard(spi)
+
+    def retire(self, spi: Spi, most: int) -> None:
+        """Put an idle binding away with its one owner, whose oldest makes room where it has more than so many."""
+        binding = self.bindings[spi]
+        owner = self.hosts[binding.offered[0]]
+        self.drop(spi)
+        self.dormant[spi] = binding
+        owner.dormant[spi] = None
+        if len(owner.dormant) > most:
+            oldest = next(iter(owner.dormant))
+            del owner.dormant[oldest], self.dormant[oldest]
+
+    def wake(self, spi: Spi) -> Binding | None:
+        """Take back a binding that was put away."""
+        binding = self.dormant.pop(spi, None)
+        if binding is not None:
+            del self.hosts[binding.offered[0]].dormant[spi]
+            self.keep(binding)
+            if binding.basis is Basis.ANSWERS:
+                self.by_answers.add(spi)
+        return binding
 
     def _close(self, spi: Spi) -> None:
         if binding := self.open.pop(spi, None):

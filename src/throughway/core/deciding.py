@@ -22,6 +22,10 @@ MATCHED_MAX = 64
 the square of the hosts; above, each host is ruled out by its own credits alone."""
 
 
+DORMANT_MAX = 16
+"""Idle SPIs of one host and peer that are remembered. What is older has been replaced by so many since."""
+
+
 def key_of(peer: Peer, spi: Spi) -> FlowKey:
     """Name the flow of an SPI that comes from a peer."""
     return FlowKey.to_inside(IpProtocol.ESP, peer, spi)
@@ -34,6 +38,9 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     our eyes was announced by an exchange, so the credits say who can own it. One that is older, or
     that no credit explains, may be anybody's who exchanges something with this peer.
     """
+    if (known := state.wake(spi)) is not None:
+        known.last_packet_at = now
+        return [InstallMapping(key_of(state.peer, spi), known.offered[0]), Reinject(key_of(state.peer, spi))]
     is_new = sequence <= limits.new_sa_sequence_max
     credited: list[HostAtPeer] = []
     if is_new and state.contested_count < limits.contested_spis_per_peer_max:
@@ -237,6 +244,9 @@ def disown(state: PeerState, host: Host, spi: Spi, now: float, limits: Limits) -
 def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[Command]:
     """Take a host out of all beliefs, because it is forgotten."""
     commands: list[Command] = []
+    for spi in state.hosts[host].dormant:
+        del state.dormant[spi]
+    state.hosts[host].dormant.clear()
     for binding in list(state.bindings.values()):
         binding.rivals.pop(host, None)
         if host not in binding.candidates:
@@ -255,6 +265,19 @@ def forget_binding(state: PeerState, spi: Spi) -> list[Command]:
     _release(state, binding)
     ranking.release(state, binding)
     state.drop(spi)
+    return [RemoveMapping(key_of(state.peer, spi))]
+
+
+def retire(state: PeerState, spi: Spi) -> list[Command]:
+    """Remove the mapping of an idle SPI. Who owned it keeps it, and the credit that it used stays used up.
+
+    Else every rekey would leave a credit behind, and soon each host would be a candidate for each new SPI.
+    """
+    binding = state.bindings[spi]
+    may_come_back = binding.is_paid and binding.basis is not Basis.ONLY_HOST and binding.offered[0] in state.hosts
+    if not may_come_back:
+        return forget_binding(state, spi)
+    state.retire(spi, DORMANT_MAX)
     return [RemoveMapping(key_of(state.peer, spi))]
 
 

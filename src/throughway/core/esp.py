@@ -283,7 +283,7 @@ class EspPart:
         idle_before = now - self._limits.esp_idle_s
         commands: list[Command] = []
         for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before]:
-            commands += deciding.forget_binding(state, spi)
+            commands += deciding.retire(state, spi)
         for host in list(state.hosts.values()):
             for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:
                 del host.outgoing[spi]

@@ -12,6 +12,11 @@ GAP_S = 0.01
 SEEDS = range(8)
 
 
+def dice(seed: int) -> Random:
+    """Begin a stream of chance that is the same every time."""
+    return Random(seed)  # noqa: S311 - a model, no secret
+
+
 def poisson(random: Random, rate: float) -> list[float]:
     times = [random.expovariate(rate)]
     while times[-1] < SECONDS:
@@ -29,7 +34,7 @@ def seen(*streams: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_host_that_answers_half_of_what_comes_is_found(seed: int) -> None:
-    random = Random(seed)
+    random = dice(seed)
     asked, asks = poisson(random, 5), poisson(random, 5)
     inward = seen(asked, later(random, asks, 0.040, 0.045))
     assert surprise(inward, seen(asks, later(random, asked, 0.001, 0.003)))[0] > CERTAIN
@@ -37,7 +42,7 @@ def test_a_host_that_answers_half_of_what_comes_is_found(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_stranger_is_not(seed: int) -> None:
-    random = Random(seed)
+    random = dice(seed)
     assert surprise(seen(poisson(random, 10)), seen(poisson(random, 10)))[0] == 0.0
 
 
@@ -69,20 +74,20 @@ def regular_in_spurts(random: Random) -> tuple[list[float], list[float]]:
 def test_what_looks_like_answers_is_none(
     seed: int, traffic: Callable[[Random], tuple[list[float], list[float]]]
 ) -> None:
-    inward, outward = traffic(Random(seed))
+    inward, outward = traffic(dice(seed))
     assert surprise(seen(inward), seen(outward))[0] == 0.0
 
 
 def test_the_traps_would_work_without_their_guards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("throughway.core.answers._stands_out", lambda count, delays: True)
     for traffic in (strictly_regular, relayed_one_way, regular_in_spurts):
-        inward, outward = traffic(Random(1))
+        inward, outward = traffic(dice(1))
         assert surprise(seen(inward), seen(outward))[0] > CERTAIN, traffic.__name__
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_echo_shows_who_is_answered(seed: int) -> None:
-    random = Random(seed)
+    random = dice(seed)
     asks = poisson(random, 5)
     inward = seen(later(random, asks, 0.060, 0.062), poisson(random, 5))
     assert echo(inward, seen(asks)) > SUSPECT
