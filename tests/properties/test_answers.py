@@ -1,7 +1,7 @@
 """Laws 1 and 2 for verdicts by answers: whatever hosts do, none of them loses what is its own.
 
 Hosts start together, so credits decide nothing, and then talk in generated ways: they ask, are asked, listen, send one
-way, keep strict time, send in bursts, relay to each other through the peer. The tracker is told the times, and only them.
+way, keep strict time, send in bursts, relay to each other through the peer. The tracker is told the times alone.
 """
 
 from collections.abc import Iterator

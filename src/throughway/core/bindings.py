@@ -276,6 +276,9 @@ class PeerState:
     """Flows whose packets' times are noted."""
     times: dict[FlowKey, list[float]] = field(default_factory=dict)
     """These times, as they were read."""
+    heard: set[Host] = field(default_factory=set)
+    """Hosts that sent since the candidates were last judged by that."""
+    judged_at: float = NEVER
     round_trip_s: float = 1.0
     """The shortest time in which the peer answered an IKE message."""
     _contested_count: int = 0

@@ -242,11 +242,12 @@ class EspPart:
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
         """Note which tunnels are in use, and which hosts answer."""
-        heard: dict[Peer, set[Host]] = {}
+        peers: dict[Peer, PeerState] = {}
         for count in counts:
             state = self._peers.get(count.key.peer)
             if state is None:
                 continue
+            peers[state.peer] = state
             spi = Spi(count.key.discriminator)
             at = count.last_packet_at
             if count.key.direction is Direction.TO_INSIDE:
@@ -254,18 +255,28 @@ class EspPart:
                     repairing.received(state, binding, at)
             elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
                 if at > sa.last_packet_at:
-                    heard.setdefault(state.peer, set()).add(host.host)
+                    state.heard.add(host.host)
                 sa.last_packet_at = max(sa.last_packet_at, at)
                 host.last_seen_at = max(host.last_seen_at, at)
                 self._bounds.touch(host.host, state.peer, at)
         commands: list[Command] = []
-        for peer, hosts in heard.items():
-            state = self._peers[peer]
-            for binding in list(state.open.values()):
-                commands += resolving.pass_over(state, binding, frozenset(hosts), now, self._limits)
-            commands += repairing.audit(state, now, self._limits)
-            commands += repairing.doubt_silent(state, now, self._limits)
-            commands += self._tracing.adjust(state)
+        for state in peers.values():
+            # One reading may come in many pieces, and what is judged needs all of them.
+            if now - state.judged_at >= self._limits.counters_every_s / 2:
+                state.judged_at = now
+                commands += self._judge(state, now)
+        return commands
+
+    def _judge(self, state: PeerState, now: float) -> list[Command]:
+        """Do what takes seconds to show: who is silent, who only sends, what has to be traced."""
+        heard = frozenset(state.heard)
+        state.heard.clear()
+        commands: list[Command] = []
+        for binding in list(state.open.values()):
+            commands += resolving.pass_over(state, binding, heard, now, self._limits)
+        commands += repairing.audit(state, now, self._limits)
+        commands += repairing.doubt_silent(state, now, self._limits)
+        commands += self._tracing.adjust(state)
         return commands
 
     def expire(self, now: float) -> list[Command]:
