@@ -38,6 +38,10 @@ SHORTLIST: Final = 32
 _ENOUGH: Final = 0.9998
 """The share that those who get copies have together, if they are not too many."""
 
+_MOST: Final = 0.98
+_SLIGHT: Final = 0.0003
+"""Where others have most of it, a candidate with a share below this gets no copies: there may be a hundred such."""
+
 _FEWEST: Final = 3
 _RIVALLED: Final = 0.1
 _RIVALS: Final = 6
@@ -82,10 +86,11 @@ def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tu
     chosen: list[Host] = []
     together = 0.0
     for host in best:
-        if together >= _ENOUGH and len(chosen) >= _FEWEST:
+        share = binding.shares[host]
+        if len(chosen) >= _FEWEST and (together >= _ENOUGH or (together >= _MOST and share < _SLIGHT)):
             break
         chosen.append(host)
-        together += binding.shares[host]
+        together += share
     return tuple(reversed(chosen))
 
 

@@ -45,11 +45,11 @@ def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
 
 
 def _is_one_way(state: PeerState, known: HostAtPeer, now: float, limits: Limits) -> bool:
-    """Whether a host goes on to send with a new SPI, may own one to the inside, and has had nothing for long."""
+    """Whether a host goes on to send with a new SPI, may own one to the inside, and has had nothing since."""
     if known.began_at == NEVER or not known.credits_left(now) or now < known.unseen_until:
         return False
     patience_s = limits.one_way_s * 2.0 ** min(known.audits, _PATIENCE_MAX)
-    is_due = now - max(known.received_at, known.began_at, known.audited_at) >= patience_s
+    is_due = known.received_at <= known.began_at and now - max(known.began_at, known.audited_at) >= patience_s
     is_sending = known.last_seen_at - known.began_at >= limits.one_way_s / 2 and now - known.last_seen_at < _IN_USE_S
     return is_due and is_sending
 
