@@ -18,6 +18,8 @@ since rates change.
   packet of A may follow that at a constant delay, set by A's own timer. Then A's packets are as regular among
   themselves. An answer is not: it follows what came in more closely than it follows what the host sent before.
 
+What comes in about a round trip behind a packet of the host is left out altogether: it may be that very packet.
+
 A host that is merely answered *by* the peer (what comes in follows what it sent a round trip later) cannot be told from
 one whose packets the peer passes on to another host. Such an *echo* is evidence, but no proof, however strong it looks.
 """
@@ -43,6 +45,9 @@ DELAYS_S: Final = 1.0
 peer and back, and than the usual intervals of regular streams."""
 
 _RATE_SLACK: Final = 1.5
+
+_RELAY_S: Final = 0.015
+"""By how much a relayed packet may differ from one and a half, or half, of the round trip that IKE messages took."""
 
 CERTAIN: Final = 27.6
 """The surprise from which on chance is ruled out: -ln of 10^-12. A contest of 16 hosts asks thousands of times, with
@@ -75,16 +80,16 @@ def without(times: Sequence[float], others: Sequence[float]) -> list[float]:
     return [at for at in times if bisect_left(others, at - within_s) == bisect_right(others, at + within_s)]
 
 
-def surprise(inward: Sequence[float], outward: Sequence[float]) -> tuple[float, float]:
+def surprise(inward: Sequence[float], outward: Sequence[float], round_trip_s: float) -> tuple[float, float]:
     """Say how unlikely it is by chance that a host follows what came in so closely: -ln of the probability's bound.
 
-    Both are the times of burst starts, ascending. The first of the two is what is left of it where nothing else than
-    answers explains it; the second is all of it, from `SUSPECT` on.
+    Both are the times of burst starts, ascending; `round_trip_s` is the way to the peer and back. The first is
+    what is left of it where nothing else than answers explains it; the second is all of it, from `SUSPECT` on.
     """
     if not inward or not outward:
         return 0.0, 0.0
     begin, end = max(inward[0], outward[0]), min(inward[-1], outward[-1])
-    came = inward[bisect_left(inward, begin) : bisect_right(inward, end)]
+    came = _not_relayed(inward[bisect_left(inward, begin) : bisect_right(inward, end)], outward, round_trip_s)
     if end <= begin or not came:
         return 0.0, 0.0
     followed = sorted((outward[n] - at, n) for at in came if (n := bisect_right(outward, at)) < len(outward))
@@ -105,6 +110,13 @@ def surprise(inward: Sequence[float], outward: Sequence[float]) -> tuple[float, 
         ):
             sure = found
     return sure, suspected if suspected >= SUSPECT else 0.0
+
+
+def _not_relayed(inward: Sequence[float], outward: Sequence[float], round_trip_s: float) -> list[float]:
+    """Leave out what may be the host's own packet, on its way through the peer to another host."""
+    longest_s = 1.5 * round_trip_s + _RELAY_S
+    shortest_s = max(0.0, 0.5 * round_trip_s - _RELAY_S)
+    return [at for at in inward if bisect_left(outward, at - longest_s) == bisect_right(outward, at - shortest_s)]
 
 
 def echo(inward: Sequence[float], outward: Sequence[float]) -> float:

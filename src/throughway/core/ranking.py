@@ -38,9 +38,9 @@ SHORTLIST: Final = 32
 _ENOUGH: Final = 0.9998
 """The share that those who get copies have together, if they are not too many."""
 
-_MOST: Final = 0.98
+_MOST: Final = 0.99
 _SLIGHT: Final = 0.0003
-"""Where others have most of it, a candidate with a share below this gets no copies: there may be a hundred such."""
+"""Where one has most of it, a candidate with a share below this gets no copies: there may be a hundred such."""
 
 _FEWEST: Final = 3
 _RIVALLED: Final = 0.1
@@ -87,7 +87,7 @@ def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tu
     together = 0.0
     for host in best:
         share = binding.shares[host]
-        if len(chosen) >= _FEWEST and (together >= _ENOUGH or (together >= _MOST and share < _SLIGHT)):
+        if len(chosen) >= _FEWEST and (together >= _ENOUGH or (binding.shares[best[0]] >= _MOST and share < _SLIGHT)):
             break
         chosen.append(host)
         together += share

@@ -130,7 +130,7 @@ def resolve(state: PeerState, now: float, limits: Limits) -> list[Command]:
         for host in hosts:
             if host not in outward:
                 outward[host] = list(merge(*(state.times.get(key, ()) for key in _outward_keys(state, host))))
-            _compare(binding, host, inward, outward[host])
+            _compare(binding, host, inward, outward[host], state.round_trip_s)
         compared.append(binding)
         # What was looked at goes behind the rest, so that everything has its turn.
         state.open[binding.spi] = state.open.pop(binding.spi)
@@ -144,8 +144,8 @@ def resolve(state: PeerState, now: float, limits: Limits) -> list[Command]:
     return commands
 
 
-def _compare(binding: Binding, host: Host, inward: list[float], outward: list[float]) -> None:
-    binding.answers[host], binding.suspected[host] = answers.surprise(inward, outward)
+def _compare(binding: Binding, host: Host, inward: list[float], outward: list[float], round_trip_s: float) -> None:
+    binding.answers[host], binding.suspected[host] = answers.surprise(inward, outward, round_trip_s)
     binding.echoes[host] = min(answers.ECHO_MAX, answers.echo(inward, outward))
     ranking.weigh(binding, host)
 
@@ -183,7 +183,7 @@ def _answers_another(state: PeerState, binding: Binding, host: Host, outward: li
             continue
         inward = state.times.get(deciding.key_of(state.peer, binding.spi), [])
         rest = answers.without(inward, state.times.get(deciding.key_of(state.peer, other.spi), []))
-        if answers.surprise(rest, outward)[0] < answers.CERTAIN:
+        if answers.surprise(rest, outward, state.round_trip_s)[0] < answers.CERTAIN:
             return True
     return False
 

@@ -42,7 +42,7 @@ class Traffic:
         """Let a host negotiate and send for the first time, a little after the one before."""
         for message in ikev2_start(host, PEER, 0x1CE00 + number):
             self.tell(message)
-            self._play.now += ROUND_TRIP_S / 2
+            self._play.now += ROUND_TRIP_S
         self.tell(EspFromInside(host, PEER, out_of(host), 1))
 
     def asked(self, owner: Host, spi: Spi, rate: float = 5.0) -> None:
