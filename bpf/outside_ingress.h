@@ -4,6 +4,7 @@
 #define THROUGHWAY_OUTSIDE_INGRESS_H
 
 #include "icmp.h"
+#include "trace.h"
 
 /* Give the packet to the router's own stack, as it came. It passes no inside interface, so this is where
  * it counts as back if it was held.
@@ -66,6 +67,7 @@ static __always_inline int deliver(struct packet *p, const struct flow_key *key,
 	struct fan_out *list = NULL;
 
 	mapping_count(p, mapping);
+	trace_packet(key, mapping);
 	if (mapping->flags & MAPPING_FAN_OUT)
 		list = bpf_map_lookup_elem(&fan_outs, key);
 	if (list)

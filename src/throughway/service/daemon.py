@@ -18,9 +18,27 @@ import structlog
 from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core import discriminators
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import (
+    Command,
+    FanOut,
+    InstallMapping,
+    Record,
+    Refuse,
+    Reinject,
+    RemoveMapping,
+    Trace,
+    Untrace,
+    WakeAt,
+)
 from throughway.core.errors import KernelRefused
-from throughway.core.events import CountersRead, Event, MappingsAdopted, OutsideAddressChanged, TimerExpired
+from throughway.core.events import (
+    CountersRead,
+    Event,
+    MappingsAdopted,
+    OutsideAddressChanged,
+    TimerExpired,
+    TracesRead,
+)
 from throughway.core.findings import Level
 from throughway.core.limits import Limits
 from throughway.core.ports import InstalledFlow
@@ -89,6 +107,7 @@ class Daemon:
                         tasks.create_task(control.serve(), name="control"),
                         tasks.create_task(self._gateway.follow(self._on_address), name="interfaces"),
                         tasks.create_task(self._read_counters(), name="counters"),
+                        tasks.create_task(self._read_traces(), name="traces"),
                     ]
                     await self._stopping.wait()
                     for task in running:
@@ -178,6 +197,10 @@ class Daemon:
                 self._teller.tell("tunnel.refused", protocol=protocol, peer=str(key.peer), cause=cause)
             case RemoveMapping(key):
                 plane.remove(key)
+            case Trace(key):
+                plane.trace(key)
+            case Untrace(key):
+                plane.untrace(key)
             case WakeAt(at):
                 self._wake_timer = asyncio.get_running_loop().call_at(at, self._wake)
             case Record(name, fields):
@@ -197,6 +220,14 @@ class Daemon:
             self._teller.tell_kept_back()
             spent = time.monotonic() - began
             await asyncio.sleep(max(self._limits.counters_every_s, spent * COUNTERS_REST))
+
+    async def _read_traces(self) -> None:
+        """Read when packets of contested flows came, while there are any."""
+        while True:
+            await asyncio.sleep(self._limits.traces_every_s)
+            if traces := tuple(self._gateway.plane.traces()):
+                self._handle(TracesRead(traces), time.monotonic())
+                self._pump()
 
     async def _flows_in_slices(self) -> AsyncIterator[tuple[InstalledFlow, ...]]:
         """Read all mappings, and let packets be handled between the slices."""
