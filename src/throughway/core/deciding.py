@@ -165,6 +165,7 @@ def settle(
     if owner is not None and (binding.is_credited or basis is Basis.ANSWERS):
         owner.own()
         binding.is_paid = True
+        ranking.explain(state, binding, host)
     return [
         InstallMapping(key_of(state.peer, binding.spi), host),
         _record("mapping.installed", state, binding, host=str(host), basis=binding.basis.value),

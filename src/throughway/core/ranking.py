@@ -43,6 +43,12 @@ _SLIGHT: Final = 0.0003
 """Where one has most of it, a candidate with a share below this gets no copies: there may be a hundred such."""
 
 _FEWEST: Final = 3
+_TOGETHER_S: Final = 2.0
+"""SPIs that began within this time may have been matched with one beginning of a host."""
+
+_EXPLAINED: Final = -8.0
+"""The fit of a host whose beginning is another SPI's: that of one which began hours ago."""
+
 _RIVALLED: Final = 0.1
 _RIVALS: Final = 6
 """How many SPIs are divided again for a new one, if they have so large a share of its likely owners."""
@@ -132,6 +138,15 @@ def rivals_of(state: PeerState, binding: Binding) -> list[Binding]:
         if other.shares and other is not binding
     ]
     return [other for most, _, other in nlargest(_RIVALS, rivalry) if most >= _RIVALLED]
+
+
+def explain(state: PeerState, binding: Binding, owner: Host) -> None:
+    """Note that a beginning of this host was that of an SPI of its own, so it fits no other one."""
+    for other in state.open.values():
+        fit = other.candidates.get(owner)
+        if fit is not None and fit > _EXPLAINED and abs(other.first_at - binding.first_at) < _TOGETHER_S:
+            other.candidates[owner] = _EXPLAINED
+            weigh(other, owner)
 
 
 def release(state: PeerState, binding: Binding) -> None:
