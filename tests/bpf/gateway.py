@@ -61,7 +61,7 @@ SMALL_MAPS: Final = {
     "ike_budgets": 1024,
     "fragment_budgets": 1024,
 }
-_FILLED: Final = (*SMALL_MAPS, "fan_outs", "pending", "fragments", "reports")
+_FILLED: Final = (*SMALL_MAPS, "fan_outs", "traces", "pending", "fragments", "reports")
 """What is emptied between tests."""
 
 

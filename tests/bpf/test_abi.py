@@ -76,7 +76,8 @@ def test_enum_is_that_of_the_object(btf: list[dict[str, Any]], name: str, prefix
     "name",
     [
         "LAYOUT_VERSION", "FAN_OUT_MAX", "HELD_PER_FLOW_MAX", "FRAME_SMALL", "FRAME_LARGE", "IKE_HEADER_SIZE",
-        "FRAGMENT_FRESH_NS", "FRAGMENT_REUSED_NS", "REPORT_AGAIN_NS", "CONTROL_MESSAGE_MAX",
+        "TRACE_TIMES", "TRACE_GAP_NS", "FRAGMENT_FRESH_NS", "FRAGMENT_REUSED_NS", "REPORT_AGAIN_NS",
+        "CONTROL_MESSAGE_MAX",
     ],
 )  # fmt: skip
 def test_constant_is_that_of_the_header(name: str) -> None:
@@ -94,6 +95,8 @@ def test_limits_are_those_of_the_core() -> None:
     limits = Limits()
     assert limits.fan_out_max == abi.FAN_OUT_MAX
     assert limits.held_per_flow_max == abi.HELD_PER_FLOW_MAX
+    assert limits.trace_times_max == abi.TRACE_TIMES
+    assert round(limits.trace_gap_s * 1e9) == abi.TRACE_GAP_NS
 
 
 def test_the_object_names_no_place_of_this_machine() -> None:
