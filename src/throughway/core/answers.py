@@ -56,7 +56,7 @@ all windows and readings, so it goes wrong by chance less often than once in 10^
 SUSPECT: Final = 9.2
 """The surprise from which on a host may be one that answers: -ln of 10^-4."""
 
-ECHO_MAX: Final = 18.5
+ECHO_MAX: Final = 21.5
 """What being answered counts at the most, however regular it is: it may come from another tunnel."""
 
 ECHO_WINDOW_S: Final = 0.004
