@@ -71,6 +71,7 @@ static __always_inline void flow_open(const struct flow_key *key, struct mapping
 {
 	struct pending *entry = bpf_map_lookup_elem(&pending, key);
 
+	flags |= mapping->flags & MAPPING_TRACED;
 	if (!entry) {
 		mapping->host = host;
 		mapping->flags = flags | MAPPING_ACTIVE;
@@ -158,6 +159,20 @@ static __noinline int watchdog(const struct control_request *request)
 	return answer;
 }
 
+/* Note the times of the flow's packets from now on, or no more. */
+static __noinline int trace(const struct control_request *request)
+{
+	struct mapping *mapping = bpf_map_lookup_elem(&mappings, &request->key);
+
+	if (!mapping)
+		return ENOENT;
+	if (request->op == CONTROL_TRACE)
+		__sync_fetch_and_or(&mapping->flags, MAPPING_TRACED);
+	else
+		__sync_fetch_and_and(&mapping->flags, ~MAPPING_TRACED);
+	return 0;
+}
+
 SEC("tc")
 int control(struct __sk_buff *skb)
 {
@@ -172,6 +187,9 @@ int control(struct __sk_buff *skb)
 		return refuse(&request);
 	case CONTROL_WATCHDOG:
 		return watchdog(&request);
+	case CONTROL_TRACE:
+	case CONTROL_UNTRACE:
+		return trace(&request);
 	}
 	return EINVAL;
 }

@@ -43,7 +43,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 5
 #define SLOTS_MAX 16
 #define SHORT_INSIDES_MAX 16
 #define FAN_OUT_MAX 16
@@ -67,6 +67,7 @@ struct flow_key {
 /* A decided flow. host is 0 for what is the router's own. */
 #define MAPPING_ACTIVE 1u  /* clear while held packets are being put back */
 #define MAPPING_FAN_OUT 2u /* the hosts are in fan_outs, under the same key */
+#define MAPPING_TRACED 4u  /* the times of its packets go to traces, under the same key */
 
 struct mapping {
 	__be32 host;
@@ -82,6 +83,19 @@ struct mapping {
 struct fan_out {
 	__u32 count;
 	__be32 hosts[FAN_OUT_MAX]; /* the last one gets the original packet */
+};
+
+/* When the packets of a traced flow came: the first of each burst, which begins TRACE_GAP_NS or more after the packet
+ * before it. The latest time is at (noted - 1) % TRACE_TIMES.
+ */
+#define TRACE_TIMES 64
+#define TRACE_GAP_NS 10000000ull
+
+struct trace {
+	__u64 last_ns; /* CLOCK_MONOTONIC, exact, as are the times */
+	__u32 noted;
+	__u32 zero32;
+	__u64 times_ns[TRACE_TIMES];
 };
 
 /* An undecided flow, one whose held packets are being put back, or one that is refused.
@@ -262,6 +276,8 @@ enum control_op {
 	CONTROL_DECIDE = 0,   /* hosts[0..count) own the flow: install, and drain what is held */
 	CONTROL_REFUSE = 1,   /* refuse until until_ns */
 	CONTROL_WATCHDOG = 2, /* nothing more will be put back: open if punted == expected */
+	CONTROL_TRACE = 3,    /* note the times of packets in traces, where the daemon has made an entry */
+	CONTROL_UNTRACE = 4,  /* note them no more */
 };
 
 struct control_request {

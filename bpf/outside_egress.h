@@ -4,6 +4,7 @@
 #define THROUGHWAY_OUTSIDE_EGRESS_H
 
 #include "icmp.h"
+#include "trace.h"
 
 /* Send the packet with our address instead of the host's. Nobody outside has use for our marks. */
 static __always_inline int send_to_peer(struct packet *p, const struct flow_key *key,
@@ -16,6 +17,7 @@ static __always_inline int send_to_peer(struct packet *p, const struct flow_key 
 	if (source_replace(p, ours))
 		return drop(REASON_REWRITE_FAILED);
 	mapping_count(p, mapping);
+	trace_packet(key, mapping);
 	mark_set(p, 0);
 	count(REASON_TRANSLATED_TO_PEER);
 	if (was_held)
@@ -94,6 +96,7 @@ static __always_inline int flow_of_router(struct packet *p)
 	mapping = bpf_map_lookup_elem(&mappings, &key);
 	if (mapping) {
 		mapping_count(p, mapping);
+		trace_packet(&key, mapping);
 		return PASS;
 	}
 	if (may_ask(p, &key)) {

@@ -5,6 +5,7 @@
 
 #include "icmp.h"
 #include "short_path.h"
+#include "trace.h"
 
 /* Give the packet to the router's own stack, as it came. It passes no inside interface, so this is where
  * it counts as back if it was held.
@@ -67,12 +68,13 @@ static __always_inline int deliver(struct packet *p, const struct flow_key *key,
 	struct fan_out *list = NULL;
 	int verdict;
 
-	if (!was_held && mapping->host && !(mapping->flags & MAPPING_FAN_OUT)) {
+	if (!was_held && mapping->host && !(mapping->flags & (MAPPING_FAN_OUT | MAPPING_TRACED))) {
 		verdict = short_to_host(p, mapping, mapping->host);
 		if (verdict != PASS)
 			return verdict;
 	}
 	mapping_count(p, mapping);
+	trace_packet(key, mapping);
 	if (mapping->flags & MAPPING_FAN_OUT)
 		list = bpf_map_lookup_elem(&fan_outs, key);
 	if (list)

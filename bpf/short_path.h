@@ -15,6 +15,8 @@
  *   the interface that it leaves by                                                   one of ours, or the long way
  *   the queue that its TOS asks for                                                   set
  *
+ * What a mapping says: a fan-out needs copies, and a traced flow has its times noted on the long way.
+ *
  * What only the daemon can know (who else looks at packets: netfilter, tc, IPsec policies) keeps it from allowing
  * the short path at all; it does so for some seconds at a time.
  */
@@ -174,7 +176,7 @@ static __always_inline int short_to_peer(const struct packet *p)
 	if (!may_go_short(p) || flow_name(p, TO_PEER, &key))
 		return PASS;
 	mapping = bpf_map_lookup_elem(&mappings, &key);
-	if (!mapping || !(mapping->flags & MAPPING_ACTIVE))
+	if (!mapping || !(mapping->flags & MAPPING_ACTIVE) || mapping->flags & MAPPING_TRACED)
 		return PASS;
 	ours = p->config->slot_count ? address_of(p->config, mapping->slot) : 0;
 	if (!ours || !way_find(p, p->destination, &route) || route.ifindex != p->config->outside_ifindex)

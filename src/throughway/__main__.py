@@ -1,7 +1,7 @@
 """`throughway`: the composition root of the command line.
 
-The commands of the daemon's faces are `cli`. The bench, the lab, the doctor and `identify` belong to packages of
-their own, which `cli` does not know; they are joined here, and imported when they are used.
+The commands of the daemon's faces are `cli`. The bench, the lab, the simulator, the doctor and `identify` belong to
+packages of their own, which `cli` does not know; they are joined here, and imported when they are used.
 """
 
 from throughway.cli.app import app
@@ -26,6 +26,12 @@ mount(
     "Measure forwarding, masquerade and Throughway side by side.",
 )
 mount(app, "lab", "throughway.lab.cli:app", "Real VPN clients and servers in network namespaces.")
+mount(
+    app,
+    "simulate",
+    "throughway.simulate.cli:simulate",
+    "Play devices and servers through the daemon's decisions, and compare with the truth.",
+)
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ SMALL_MAPS: Final = {
     "ike_budgets": 1024,
     "fragment_budgets": 1024,
 }
-_FILLED: Final = (*SMALL_MAPS, "fan_outs", "pending", "fragments", "reports", "kept_ports")
+_FILLED: Final = (*SMALL_MAPS, "fan_outs", "traces", "pending", "fragments", "reports", "kept_ports")
 """What is emptied between tests."""
 
 

@@ -77,7 +77,8 @@ def test_enum_is_that_of_the_object(btf: list[dict[str, Any]], name: str, prefix
     "name",
     [
         "LAYOUT_VERSION", "SLOTS_MAX", "SHORT_INSIDES_MAX", "FAN_OUT_MAX", "HELD_PER_FLOW_MAX", "FRAME_SMALL",
-        "FRAME_LARGE", "IKE_HEADER_SIZE", "FRAGMENT_FRESH_NS", "FRAGMENT_REUSED_NS", "REPORT_AGAIN_NS",
+        "FRAME_LARGE", "IKE_HEADER_SIZE", "TRACE_TIMES", "TRACE_GAP_NS", "FRAGMENT_FRESH_NS", "FRAGMENT_REUSED_NS",
+        "REPORT_AGAIN_NS",
         "CONTROL_MESSAGE_MAX",
     ],
 )  # fmt: skip
@@ -103,6 +104,8 @@ def test_limits_are_those_of_the_core(loaded: BpfObject) -> None:
     assert limits.fan_out_max == abi.FAN_OUT_MAX
     assert limits.held_per_flow_max == abi.HELD_PER_FLOW_MAX
     assert limits.outside_addresses_max == abi.SLOTS_MAX
+    assert limits.trace_times_max == abi.TRACE_TIMES
+    assert round(limits.trace_gap_s * 1e9) == abi.TRACE_GAP_NS
 
 
 def test_the_object_names_no_place_of_this_machine() -> None:

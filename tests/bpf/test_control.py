@@ -134,7 +134,7 @@ def test_a_verdict_for_too_few_or_too_many_is_refused(gateway: Gateway, count: i
 def test_unknown_requests_and_short_ones_are_refused(gateway: Gateway) -> None:
     request = ControlRequest(op=ControlOp.DECIDE, key=to_inside()).pack()
     assert test_run(gateway.loaded.programs["control"], request[:-1]).verdict == errno.EINVAL
-    unknown = request[:14] + struct.pack("=I", 3) + request[18:]
+    unknown = request[:14] + struct.pack("=I", 99) + request[18:]
     assert test_run(gateway.loaded.programs["control"], unknown).verdict == errno.EINVAL
 
 

@@ -9,13 +9,24 @@ Counted so, the credits of a host are never fewer than the inbound SPIs that it 
 """
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from throughway.core.events import IkeExchange
+from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, Path, Spi
-from throughway.core.verdicts import Verdict
+from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
+
+NEVER: Final = float("-inf")
+
+REKEYED_S: Final = 10.0
+"""A credit of which nothing was seen for so long after its exchange may be that of an IKE SA's rekey."""
+
+ESTABLISHED: Final = 2
+"""Readings of the counters in which an SPI has to have moved to be in use for certain: the packet that asked for it
+moves it once."""
 
 EXCHANGES_REMEMBERED = 512
 """Exchanges of one host and peer that are remembered against retransmissions. One that is forgotten
@@ -44,20 +55,79 @@ class OutgoingSa:
 class Binding:
     """The belief about one inbound SPI, with its evidence.
 
-    `candidates` are all hosts that may own it, best last; the verdict follows from them.
-    `is_credited` says that the candidates were chosen by their credits: only then may credits rule
-    them out again, and only then is one used up. `disowned_by` said that it is not theirs. `is_router_sa`:
-    the router's kernel says that it is the router's, which nothing shakes and no silence ends.
+    `candidates` are all hosts that may own it, each with how well its beginning fits theirs (`timing`). `offered`
+    are those that get what comes, best last. `is_credited` says that the candidates were chosen by their credits: only
+    then may credits rule them out again. `is_paid` says that one of its owner's was used up. `disowned_by` said that
+    it is not theirs.
     """
 
     spi: Spi
     first_at: float
     last_packet_at: float
-    candidates: tuple[Host, ...]
-    verdict: Verdict
     is_credited: bool
+    candidates: dict[Host, float]
+    offered: tuple[Host, ...] = ()
+    basis: Basis | None = None
+    """Why the one candidate is the owner; None while there are more."""
+    is_paid: bool = False
     disowned_by: frozenset[Host] = frozenset()
-    is_router_sa: bool = False
+    readings: int = 0
+    """How many readings of the counters found packets of it that had come since the one before."""
+    weights: dict[Host, float] = field(default_factory=dict)
+    """What speaks for each candidate, all in all: ln of how likely it is, but for a constant."""
+    shares: dict[Host, float] = field(default_factory=dict)
+    """How likely each of the best candidates is to own it, where they are too many to get copies."""
+    answers: dict[Host, float] = field(default_factory=dict)
+    """How surely each candidate answers its packets: -ln of how likely it would look so by chance."""
+    suspected: dict[Host, float] = field(default_factory=dict)
+    """The same, where something else may explain it: it keeps others from being believed."""
+    echoes: dict[Host, float] = field(default_factory=dict)
+    """How surely its packets answer those of a candidate, in the same measure."""
+    passed_over: dict[Host, float] = field(default_factory=dict)
+    """What speaks against candidates that had copies for a while and gave no sign, in the same measure."""
+    rivals: dict[Host, float] = field(default_factory=dict)
+    """Candidates that answers ruled out: they come back if the verdict is shaken."""
+    compared_until: float = NEVER
+    """Up to when its packets were compared with those of its candidates."""
+    auditor: Host | None = None
+    """A host without an SPI of its own that was made a candidate to see whether this one is."""
+    audited_packets: int = 0
+    """How many packets were compared since then."""
+    audits: int = 0
+    """How often it was offered to such a host."""
+    is_shaken: bool = False
+    """The verdict was doubted once already."""
+    is_shared: bool = False
+    """An auditor answered too: two hosts have the SPI, and answers shall not decide between them."""
+
+    def __post_init__(self) -> None:
+        """Begin with how well the candidates' beginnings fit."""
+        self.weights = dict(self.candidates)
+
+    @property
+    def is_router_sa(self) -> bool:
+        """Whether the router's kernel says that it is the router's, which nothing shakes and no silence ends."""
+        return self.basis is Basis.ROUTER_SA
+
+    @property
+    def is_established(self) -> bool:
+        """Whether it goes on carrying packets, and not just those that asked for it."""
+        return self.readings >= ESTABLISHED
+
+    @property
+    def is_negotiated_answer(self) -> bool:
+        """Whether answers decided about what an exchange before our eyes announced: no newcomer can own that."""
+        return self.basis is Basis.ANSWERS and self.is_credited
+
+    @property
+    def verdict(self) -> Verdict:
+        """What follows from the candidates."""
+        if len(self.candidates) > 1:
+            offered = set(self.offered)
+            return Contested((*(host for host in self.candidates if host not in offered), *self.offered))
+        for host in self.candidates:
+            return Certain(host, self.basis or Basis.ONLY_HOST)
+        return Unknown()
 
 
 @dataclass(slots=True)
@@ -74,8 +144,23 @@ class HostAtPeer:
     unseen_until: float
     credits_in: int = 0
     credits_out: int = 0
-    credited_at: float = 0.0
     owned: int = 0
+    agreed_at: float = NEVER
+    """When the peer said the last of an exchange that may have agreed on a child SA."""
+    said_at: float = NEVER
+    """When the host did."""
+    began_at: float = NEVER
+    """When the host sent its latest new SPI for the first time."""
+    received_at: float = NEVER
+    """When something came from the peer of which it had a copy."""
+    audits: int = 0
+    audited_at: float = NEVER
+    """How often, and when last, it was given copies to see whether a tunnel of others is its own."""
+    asking: tuple[int, object, int] | None = None
+    asked_at: float = NEVER
+    """The exchange in which the host last said something for the first time, and when."""
+    dormant: dict[Spi, None] = field(default_factory=dict)
+    """Its SPIs to the inside that fell idle, the oldest first. Their credits stay used up."""
     is_adopted: bool = False
     """An earlier run gave it a copy of what the peer sends."""
     outgoing: dict[Spi, OutgoingSa] = field(default_factory=dict)
@@ -100,6 +185,10 @@ class HostAtPeer:
         The credit is given at the first message already: the answer may be lost behind us, and the
         peer that sent it uses the SA at once (RFC 7296 section 2.1).
         """
+        if from_host:
+            self.said_at = now
+        else:
+            self.agreed_at = now
         known = self.exchanges.get(key)
         if known is not None:
             known.is_answered = known.is_answered or known.began_inside != from_host
@@ -107,7 +196,6 @@ class HostAtPeer:
         _remember(self.exchanges, key, Exchange(began_at=now, began_inside=from_host))
         self.credits_in += 1
         self.credits_out += 1
-        self.credited_at = now
 
     def give_up_unanswered(self, before: float) -> None:
         """Take back the credits of exchanges that began before this time and were never answered.
@@ -122,18 +210,41 @@ class HostAtPeer:
                 self.credits_in -= 1
                 self.credits_out -= 1
 
-    def see_ike_sa(self, ike_sa: int, *, floated: bool) -> None:
+    def has_ike_sa(self, ike_sa: int) -> bool:
+        """Whether an IKE SA is known."""
+        return ike_sa in self.native_ike_sas or ike_sa in self.floated_ike_sas
+
+    def see_ike_sa(self, ike_sa: int, now: float, *, is_start: bool, floated: bool) -> None:
         """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP."""
+        if not is_start and not self.has_ike_sa(ike_sa):
+            self._take_back_rekey(now)
         if floated:
             self.native_ike_sas.pop(ike_sa, None)
             _remember(self.floated_ike_sas, ike_sa, None)
         elif ike_sa not in self.floated_ike_sas:
             _remember(self.native_ike_sas, ike_sa, None)
 
+    def _take_back_rekey(self, now: float) -> None:
+        """Take back the credit of the exchange that brought a new IKE SA in place of a child SA.
+
+        An IKE SA that begins without IKE_SA_INIT was agreed on in a CREATE_CHILD_SA (RFC 7296 section 1.3.2). That it
+        is in use shows the exchange to be over for long, so a credit that no SPI has used in either direction was its
+        own.
+        """
+        is_old = any(
+            kind is IkeExchange.CHILD and exchange.is_answered and now - exchange.began_at >= REKEYED_S
+            for (_, kind, _), exchange in self.exchanges.items()
+        )
+        is_idle = now - max(self.agreed_at, self.said_at) >= REKEYED_S
+        if is_old and is_idle and now >= self.unseen_until and self.credits_in > self.owned and self.credits_out > 0:
+            self.credits_in -= 1
+            self.credits_out -= 1
+
     def see_outgoing(self, spi: Spi, now: float, *, is_new: bool) -> bool:
         """Note an SPI towards the peer. Return whether no exchange explains it: it is older than our watch."""
         self.outgoing[spi] = OutgoingSa(first_at=now, last_packet_at=now)
-        self.credited_at = now
+        if is_new:
+            self.began_at = now
         if is_new and self.credits_out > 0:
             self.credits_out -= 1
             return False
@@ -169,24 +280,89 @@ class PeerState:
     path: Path
     hosts: dict[Host, HostAtPeer] = field(default_factory=dict)
     bindings: dict[Spi, Binding] = field(default_factory=dict)
-    contested: dict[Spi, Binding] = field(default_factory=dict)
-    """Those with more than one candidate that credits may decide."""
+    open: dict[Spi, Binding] = field(default_factory=dict)
+    """Those with more than one candidate."""
+    uncredited: dict[Spi, Binding] = field(default_factory=dict)
+    """Those that no credit announced."""
+    creditors: dict[Host, HostAtPeer] = field(default_factory=dict)
+    """All hosts that have a credit left, and perhaps some that have none any more."""
+    claimed: dict[Host, float] = field(default_factory=dict)
+    """Of how many open SPIs a host is the owner, as far as `Binding.shares` say."""
+    dormant: dict[Spi, Binding] = field(default_factory=dict)
+    """Decided ones without a mapping, since nothing came for long."""
+    by_answers: set[Spi] = field(default_factory=set)
+    """Those that answers decided, or other verdicts by answers: what follows from these is no firmer."""
+    traced: set[FlowKey] = field(default_factory=set)
+    """Flows whose packets' times are noted."""
+    times: dict[FlowKey, list[float]] = field(default_factory=dict)
+    """These times, as they were read."""
+    heard: set[Host] = field(default_factory=set)
+    """Hosts that sent since the candidates were last judged by that."""
+    judged_at: float = NEVER
+    round_trip_s: float = 1.0
+    """The shortest time in which the peer answered an IKE message."""
+    _contested_count: int = 0
+
+    @property
+    def contested_count(self) -> int:
+        """How many of the open ones credits may decide."""
+        return self._contested_count
+
+    @property
+    def contested(self) -> dict[Spi, Binding]:
+        """Those of the open ones that credits may decide."""
+        return {spi: binding for spi, binding in self.open.items() if binding.is_credited}
 
     def related(self, now: float, idle_s: float) -> list[HostAtPeer]:
-        """All hosts to which ESP of this peer may belong, the best by evidence last."""
-        found = [state for state in self.hosts.values() if state.may_receive_esp and now - state.last_seen_at <= idle_s]
-        found.sort(key=lambda state: (state.credited_at, state.host))
-        return found
+        """All hosts to which ESP of this peer may belong."""
+        return [state for state in self.hosts.values() if state.may_receive_esp and now - state.last_seen_at <= idle_s]
+
+    def with_credit(self, now: float, idle_s: float) -> list[HostAtPeer]:
+        """Those of them that have a credit left."""
+        for host in [host for host, state in self.creditors.items() if not state.credits_left(now)]:
+            del self.creditors[host]
+        return [
+            state for state in self.creditors.values() if state.may_receive_esp and now - state.last_seen_at <= idle_s
+        ]
 
     def keep(self, binding: Binding) -> None:
         """Note a binding, or what its candidates have become."""
         self.bindings[binding.spi] = binding
-        if binding.is_credited and len(binding.candidates) > 1:
-            self.contested[binding.spi] = binding
-        else:
-            self.contested.pop(binding.spi, None)
+        if not binding.is_credited:
+            self.uncredited[binding.spi] = binding
+        self._close(binding.spi)
+        if len(binding.candidates) > 1:
+            self.open[binding.spi] = binding
+            self._contested_count += binding.is_credited
 
     def drop(self, spi: Spi) -> None:
         """Forget a binding."""
+        self._close(spi)
         del self.bindings[spi]
-        self.contested.pop(spi, None)
+        self.uncredited.pop(spi, None)
+        self.by_answers.discard(spi)
+
+    def retire(self, spi: Spi, most: int) -> None:
+        """Put an idle binding away with its one owner, whose oldest makes room where it has more than so many."""
+        binding = self.bindings[spi]
+        owner = self.hosts[binding.offered[0]]
+        self.drop(spi)
+        self.dormant[spi] = binding
+        owner.dormant[spi] = None
+        if len(owner.dormant) > most:
+            oldest = next(iter(owner.dormant))
+            del owner.dormant[oldest], self.dormant[oldest]
+
+    def wake(self, spi: Spi) -> Binding | None:
+        """Take back a binding that was put away."""
+        binding = self.dormant.pop(spi, None)
+        if binding is not None:
+            del self.hosts[binding.offered[0]].dormant[spi]
+            self.keep(binding)
+            if binding.basis is Basis.ANSWERS:
+                self.by_answers.add(spi)
+        return binding
+
+    def _close(self, spi: Spi) -> None:
+        if binding := self.open.pop(spi, None):
+            self._contested_count -= binding.is_credited

@@ -56,6 +56,20 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """Note when packets of an installed flow come, until it is removed or Untrace. Told twice, it is the same."""
+
+    key: FlowKey
+
+
+@dataclass(frozen=True, slots=True)
+class Untrace:
+    """Note the times of a flow's packets no more, and forget those that were."""
+
+    key: FlowKey
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetPath:
     """Let the kernel's own translation forget which address the host has with the peer."""
 
@@ -111,6 +125,8 @@ Command: TypeAlias = (
     | RemoveMapping
     | Reinject
     | Refuse
+    | Trace
+    | Untrace
     | ForgetPath
     | KeepPort
     | TranslatePort

@@ -5,17 +5,25 @@ own. While more than one is left, each gets a copy (RFC 4303 section 3.4.2 lets 
 not know), so nothing stalls while we are not sure.
 """
 
+from collections.abc import Iterable
+from heapq import nlargest
+
+from throughway.core import ranking
 from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping
 from throughway.core.flows import FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Spi
 from throughway.core.inference import possible_owners
 from throughway.core.limits import Limits
-from throughway.core.verdicts import Basis, Certain, Contested, Unknown
+from throughway.core.verdicts import Basis
 
 MATCHED_MAX = 64
 """Contested SPIs of one peer up to which elimination looks at all of them together. Its cost grows with
 the square of the hosts; above, each host is ruled out by its own credits alone."""
+
+
+DORMANT_MAX = 16
+"""Idle SPIs of one host and peer that are remembered. What is older has been replaced by so many since."""
 
 
 def key_of(path: Path, spi: Spi) -> FlowKey:
@@ -30,119 +38,180 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     our eyes was announced by an exchange, so the credits say who can own it. One that is older, or
     that no credit explains, may be anybody's who exchanges something with this peer.
     """
-    related = state.related(now, limits.candidate_idle_s)
+    if (known := state.wake(spi)) is not None:
+        known.last_packet_at = now
+        return [InstallMapping(key_of(state.path, spi), known.offered[0]), Reinject(key_of(state.path, spi))]
+    is_new = sequence <= limits.new_sa_sequence_max
+    credited: list[HostAtPeer] = []
+    if is_new and state.contested_count < limits.contested_spis_per_peer_max:
+        credited = state.with_credit(now, limits.candidate_idle_s)
+    related = credited or state.related(now, limits.candidate_idle_s)
     if not related:
         return []
-    is_new = sequence <= limits.new_sa_sequence_max
-    may_be_credited = is_new and len(state.contested) < limits.contested_spis_per_peer_max
-    credited = [host for host in related if may_be_credited and host.credits_left(now) > 0]
     commands: list[Command] = []
     if not credited:
         commands += _make_room(state, len(related), limits)
-    chosen = tuple(host.host for host in credited or related)
-    binding = Binding(
-        spi=spi,
-        first_at=now,
-        last_packet_at=now,
-        candidates=chosen,
-        verdict=Unknown(),
-        is_credited=bool(credited),
-    )
+    fits = {
+        host.host: ranking.timing(host, now, state.round_trip_s, is_first=sequence == 1) if is_new else 0.0
+        for host in sorted(related, key=lambda host: (max(host.agreed_at, host.said_at, host.began_at), host.host))
+    }
+    if len(fits) > limits.candidates_max:
+        fits = {host: fits[host] for host in nlargest(limits.candidates_max, fits, key=lambda host: fits[host])}
+    binding = Binding(spi, first_at=now, last_packet_at=now, is_credited=bool(credited), candidates=fits)
     state.keep(binding)
-    commands += reconsider(state, now, limits)
-    if isinstance(binding.verdict, Unknown):
-        commands += _settle(state, binding, chosen, now, limits)
+    commands += settle(state, binding, fits, now, limits)
+    commands += reconsider(state, now, limits, binding.offered if len(binding.candidates) == 1 else ())
     commands.append(Reinject(key_of(state.path, spi)))
+    for other in ranking.rivals_of(state, binding):
+        commands += offer(state, other, now, limits)
     return commands
 
 
 def give_to_router(state: PeerState, spi: Spi, now: float, limits: Limits) -> list[Command]:
     """Believe the kernel that it has the security association, whatever was believed before."""
-    binding = state.bindings.get(spi)
-    if binding is None:
-        binding = Binding(spi=spi, first_at=now, last_packet_at=now, candidates=(), verdict=Unknown(), is_credited=True)
-    elif not binding.is_credited:
-        binding.verdict, binding.is_credited = Unknown(), True  # It used no credit up, so there is none to give back.
-    binding.is_router_sa = True
-    return _settle(state, binding, (ROUTER,), now, limits) + reconsider(state, now, limits)
+    known = state.wake(spi) or state.bindings.get(spi)
+    if known is not None:
+        _release(state, known)
+        ranking.release(state, known)
+        state.drop(spi)
+    first_at = known.first_at if known else now
+    binding = Binding(spi, first_at=first_at, last_packet_at=now, is_credited=True, candidates={})
+    commands = settle(state, binding, {ROUTER: 0.0}, now, limits, Basis.ROUTER_SA)
+    return commands + reconsider(state, now, limits)
 
 
-def reconsider(state: PeerState, now: float, limits: Limits) -> list[Command]:
-    """Rule out what the credits now rule out, for all contested SPIs of the peer together."""
-    contested = dict(state.contested)
+def reconsider(state: PeerState, now: float, limits: Limits, hosts: Iterable[Host] | None = None) -> list[Command]:
+    """Rule out what the credits now rule out.
+
+    A host without a credit owns none of the contested SPIs; with `hosts` only these are asked whether they have one.
+    Where few are contested, all of them are looked at together.
+    """
+    commands: list[Command] = []
+    asked = set(hosts) if hosts is not None else {host for one in state.open.values() for host in one.candidates}
+    while True:
+        spent = {host for host in asked if host in state.hosts and not state.hosts[host].credits_left(now)}
+        asked = set()
+        for binding in list(state.open.values()) if spent else ():
+            if not binding.is_credited or spent.isdisjoint(binding.candidates):
+                continue
+            if len(binding.candidates) - len(spent) > limits.fan_out_max:
+                commands += _strike(state, binding, spent)
+                continue
+            left = {host: fit for host, fit in binding.candidates.items() if host not in spent}
+            if left:
+                commands += settle(state, binding, left, now, limits)
+                asked.update(left if len(left) == 1 else ())
+        if not asked:
+            asked = _match(state, now, limits, commands)
+        if not asked:
+            return commands
+
+
+def _strike(state: PeerState, binding: Binding, spent: set[Host]) -> list[Command]:
+    """Strike hosts off a long list of candidates. Who gets copies in their place waits for the next reading."""
+    for host in spent:
+        binding.candidates.pop(host, None)
+    offered = tuple(host for host in binding.offered if host not in spent)
+    if not offered or len(offered) == len(binding.offered):
+        return []
+    binding.offered = offered
+    key = key_of(state.path, binding.spi)
+    return [FanOut(key, offered) if len(offered) > 1 else InstallMapping(key, offered[0])]
+
+
+def _match(state: PeerState, now: float, limits: Limits, commands: list[Command]) -> set[Host]:
+    """Rule out what no assignment of all contested SPIs allows, if they are few. Return who owns one more by that."""
+    if state.contested_count > MATCHED_MAX:
+        return set()
+    contested = state.contested
     left = {
         host: state.hosts[host].credits_left(now)
         for binding in contested.values()
         for host in binding.candidates
         if host in state.hosts
     }
-    possible = {
-        spi: tuple(host for host in binding.candidates if left.get(host, 0) > 0) for spi, binding in contested.items()
-    }
-    if len(contested) <= MATCHED_MAX and len(left) <= MATCHED_MAX:
-        possible = possible_owners(possible, left) or {}
-    commands: list[Command] = []
-    for spi, hosts in possible.items():
+    if len(left) > MATCHED_MAX:
+        return set()
+    owners: set[Host] = set()
+    lists = {spi: tuple(host for host in one.candidates if host in left) for spi, one in contested.items()}
+    for spi, hosts in (possible_owners(lists, left) or {}).items():
         binding = contested[spi]
-        if hosts and hosts != binding.candidates:
-            commands += _settle(state, binding, hosts, now, limits)
-    return commands
+        if hosts and len(hosts) < len(binding.candidates):
+            commands += settle(state, binding, {host: binding.candidates[host] for host in hosts}, now, limits)
+            owners.update(hosts if len(hosts) == 1 else ())
+    return owners
 
 
-def _settle(state: PeerState, binding: Binding, hosts: tuple[Host, ...], now: float, limits: Limits) -> list[Command]:
-    """Make the candidates of a binding what evidence left of them, and say what follows in the data plane."""
-    key = key_of(state.path, binding.spi)
+def settle(
+    state: PeerState,
+    binding: Binding,
+    candidates: dict[Host, float],
+    now: float,
+    limits: Limits,
+    basis: Basis | None = None,
+) -> list[Command]:
+    """Make the candidates of a binding what evidence left of them, and say what follows in the data plane.
+
+    `basis` is why one is left; without it, the credits are.
+    """
     _release(state, binding)
-    binding.candidates = hosts
+    is_news = binding.basis is not None or not binding.offered
+    binding.candidates = candidates
+    binding.basis = None
     state.keep(binding)
-    if len(hosts) > 1:
-        binding.verdict = Contested(hosts)
-        return [
-            FanOut(key, offered(binding, limits)),
-            _record("mapping.contested", state, binding, hosts=[str(host) for host in hosts]),
-        ]
-    (host,) = hosts
+    if len(candidates) > 1:
+        commands = offer(state, binding, now, limits)
+        if is_news:
+            hosts = [str(host) for host in binding.offered]
+            commands.append(_record("mapping.contested", state, binding, hosts=hosts, candidates=len(candidates)))
+        return commands
+    (host,) = candidates
     owner = state.hosts.get(host)
-    if binding.is_router_sa:
-        basis = Basis.ROUTER_SA
-    elif binding.disowned_by:
-        basis = Basis.DISOWNED
-    elif binding.is_credited and owner is not None and now >= owner.unseen_until:
-        basis = Basis.CREDIT
-    else:
-        basis = Basis.ONLY_HOST
-    binding.verdict = Certain(host, basis)
-    if owner is not None and binding.is_credited:
+    ranking.release(state, binding)
+    binding.auditor = None
+    binding.suspected = {}
+    binding.answers, binding.echoes, binding.passed_over, binding.weights = {}, {}, {}, dict(candidates)
+    binding.offered = (host,)
+    binding.basis = basis or _basis(state, binding, owner, now)
+    if binding.basis is Basis.ANSWERS:
+        state.by_answers.add(binding.spi)
+    if owner is not None and (binding.is_credited or basis is Basis.ANSWERS):
         owner.own()
+        binding.is_paid = True
+        ranking.explain(state, binding, host)
     return [
-        InstallMapping(key, host),
-        _record("mapping.installed", state, binding, host=str(host), basis=basis.value),
+        InstallMapping(key_of(state.path, binding.spi), host),
+        _record("mapping.installed", state, binding, host=str(host), basis=binding.basis.value),
     ]
 
 
+def _basis(state: PeerState, binding: Binding, owner: HostAtPeer | None, now: float) -> Basis:
+    """Say why one candidate is left, where no answers did it at once."""
+    if binding.disowned_by:
+        return Basis.DISOWNED
+    if not binding.is_credited or owner is None or now < owner.unseen_until:
+        return Basis.ONLY_HOST
+    return Basis.ANSWERS if state.by_answers else Basis.CREDIT
+
+
 def _release(state: PeerState, binding: Binding) -> None:
-    if not (isinstance(binding.verdict, Certain) and binding.is_credited):
+    state.by_answers.discard(binding.spi)
+    if not binding.is_paid:
         return
-    if owner := state.hosts.get(binding.verdict.host):
-        owner.disown()
+    binding.is_paid = False
+    for host in binding.offered:
+        if owner := state.hosts.get(host):
+            owner.disown()
+            state.creditors[host] = owner
 
 
-def offered(binding: Binding, limits: Limits) -> tuple[Host, ...]:
-    """The candidates that get copies now, best last. All of them, unless there are more than may."""
-    return binding.candidates[-limits.fan_out_max :]
-
-
-def offer_next(state: PeerState, binding: Binding, answering: frozenset[Host], limits: Limits) -> list[Command]:
-    """Let candidates that stayed silent make room for the next, so that every one is offered in the end."""
-    if len(binding.candidates) <= limits.fan_out_max:
+def offer(state: PeerState, binding: Binding, now: float, limits: Limits) -> list[Command]:
+    """Give copies to the best candidates, if these are others than before."""
+    chosen = ranking.choose(state, binding, now, limits)
+    if set(chosen) == set(binding.offered) and len(binding.offered) > 1:
         return []
-    heard = offered(binding, limits)
-    silent = [host for host in heard if host not in answering]
-    if not silent:
-        return []
-    waiting = [host for host in binding.candidates if host not in heard]
-    binding.candidates = (*silent, *waiting, *(host for host in heard if host in answering))
-    return [FanOut(key_of(state.path, binding.spi), offered(binding, limits))]
+    binding.offered = chosen
+    return [FanOut(key_of(state.path, binding.spi), chosen)]
 
 
 def widen(state: PeerState, newcomer: HostAtPeer, now: float, limits: Limits) -> list[Command]:
@@ -153,40 +222,52 @@ def widen(state: PeerState, newcomer: HostAtPeer, now: float, limits: Limits) ->
     """
     commands: list[Command] = []
     for binding in state.bindings.values():
-        host = newcomer.host
-        if host in binding.candidates or host in binding.disowned_by:
-            continue
-        if isinstance(binding.verdict, Certain) and binding.verdict.basis.is_firm:
-            continue
-        commands += _settle(state, binding, (*binding.candidates, host), now, limits)
+        is_firm = binding.basis is not None and (binding.basis.is_firm or binding.is_negotiated_answer)
+        if not is_firm:
+            commands += admit(state, binding, newcomer.host, now, limits)
     return commands
+
+
+def admit(state: PeerState, binding: Binding, host: Host, now: float, limits: Limits) -> list[Command]:
+    """Make a host a candidate of one binding, unless it said that the SPI is not its own, or there are too many."""
+    if host in binding.candidates or host in binding.disowned_by or len(binding.candidates) >= limits.candidates_max:
+        return []
+    fit = binding.rivals.get(host, min(0.0, *binding.candidates.values()))
+    binding.weights[host] = fit
+    return settle(state, binding, {**binding.candidates, host: fit}, now, limits)
 
 
 def disown(state: PeerState, host: Host, spi: Spi, now: float, limits: Limits) -> list[Command]:
     """Believe a host that an SPI is not its own, as long as somebody else may own it."""
     binding = state.bindings.get(spi)
-    if binding is None or host not in binding.candidates:
+    if binding is None or binding.is_router_sa or host not in binding.candidates:
         return []
-    others = tuple(other for other in binding.candidates if other != host) or tuple(
-        other.host
+    others = {other: fit for other, fit in binding.candidates.items() if other != host} or {
+        other.host: 0.0
         for other in state.related(now, limits.candidate_idle_s)
         if other.host != host and other.host not in binding.disowned_by
-    )
+    }
     if not others:
         return []
     binding.disowned_by |= {host}
-    return _settle(state, binding, others, now, limits) + reconsider(state, now, limits)
+    for other, fit in others.items():
+        binding.weights.setdefault(other, fit)
+    return settle(state, binding, others, now, limits) + reconsider(state, now, limits)
 
 
 def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[Command]:
     """Take a host out of all beliefs, because it is forgotten."""
     commands: list[Command] = []
+    for spi in state.hosts[host].dormant:
+        del state.dormant[spi]
+    state.hosts[host].dormant.clear()
     for binding in list(state.bindings.values()):
+        binding.rivals.pop(host, None)
         if host not in binding.candidates:
             continue
-        others = tuple(other for other in binding.candidates if other != host)
+        others = {other: fit for other, fit in binding.candidates.items() if other != host}
         if others:
-            commands += _settle(state, binding, others, now, limits)
+            commands += settle(state, binding, others, now, limits)
         else:
             commands += forget_binding(state, binding.spi)
     return commands
@@ -194,17 +275,36 @@ def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[C
 
 def forget_binding(state: PeerState, spi: Spi) -> list[Command]:
     """Drop the belief and the mapping. Its owner gets the credit back: the same SPI may come again."""
-    _release(state, state.bindings[spi])
+    binding = state.bindings[spi]
+    _release(state, binding)
+    ranking.release(state, binding)
     state.drop(spi)
     return [RemoveMapping(key_of(state.path, spi))]
 
 
+def retire(state: PeerState, spi: Spi) -> list[Command]:
+    """Remove the mapping of an idle SPI. Who owned it keeps it, and the credit that it used stays used up.
+
+    Else every rekey would leave a credit behind, and soon each host would be a candidate for each new SPI.
+    """
+    binding = state.bindings[spi]
+    may_come_back = binding.is_paid and binding.basis is not Basis.ONLY_HOST and binding.offered[0] in state.hosts
+    if not may_come_back:
+        return forget_binding(state, spi)
+    state.retire(spi, DORMANT_MAX)
+    return [RemoveMapping(key_of(state.path, spi))]
+
+
 def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
-    """Keep what came without evidence within its own bound, least recently used first."""
-    uncredited = [binding for binding in state.bindings.values() if not binding.is_credited]
+    """Keep what came without evidence within its own bound: least recently used first, and last what is established.
+
+    Of a flood each SPI is newer than a tunnel whose counters are about to be read. But it has the packets of its
+    question alone.
+    """
+    uncredited = state.uncredited
     if len(uncredited) < max(limits.uncredited_spis_per_peer_max, limits.uncredited_spis_per_host * related):
         return []
-    oldest = min(uncredited, key=lambda binding: binding.last_packet_at)
+    oldest = min(uncredited.values(), key=lambda binding: (binding.is_established, binding.last_packet_at))
     return forget_binding(state, oldest.spi)
 
 

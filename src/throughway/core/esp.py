@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from throughway.core import deciding
+from throughway.core import deciding, ranking, repairing, resolving
 from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, FanOut, InstallMapping, Refuse, Reinject, RemoveMapping
@@ -12,18 +12,20 @@ from throughway.core.events import (
     EspFromInside,
     EspUnclaimed,
     FlowCount,
+    FlowTrace,
     HostDisowned,
     IkeExchange,
     IkeMessageSeen,
     RefusalKind,
     RouterSaAdded,
     RouterSaDeleted,
+    TracesRead,
 )
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi, hashed
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Tunnels
-from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+from throughway.core.verdicts import Basis, Unknown, Verdict
 
 _ROUTER_SAS: Final = "router-sas"
 """Holds the relation of the router and a peer for as long as the kernel has security associations."""
@@ -36,6 +38,7 @@ class EspPart:
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
         self._peers: Final[dict[Path, PeerState]] = {}
+        self._tracing: Final = resolving.Tracing(bounds.limits)
 
     # Queries
 
@@ -87,6 +90,7 @@ class EspPart:
         if host is None:
             return [Refuse(key, Reason.REFUSED, "hosts.limit")]
         commands: list[Command] = []
+        state = self._peers[path]
         if event.spi_to_peer not in host.outgoing:
             commands += self._make_room_outgoing(host, event.peer)
             if not self._bounds.has_room(commands):
@@ -94,11 +98,13 @@ class EspPart:
             is_new = event.sequence <= self._limits.new_sa_sequence_max
             unexplained = host.see_outgoing(event.spi_to_peer, now, is_new=is_new)
             self._bounds.mappings += 1
-            state = self._peers[path]
+            if host.credits_left(now):
+                state.creditors[host.host] = host
             if unexplained:
                 commands += deciding.widen(state, host, now, self._limits)
-            commands += deciding.reconsider(state, now, self._limits)
         commands += [InstallMapping(key, event.host, path.slot), Reinject(key)]
+        if any(event.host in binding.offered for binding in state.open.values()):
+            commands += self._tracing.begin(state, [key])
         return commands
 
     def _make_room_outgoing(self, host: HostAtPeer, peer: Peer) -> list[Command]:
@@ -116,16 +122,23 @@ class EspPart:
         host = self._meet(event.host, path, now, is_start=is_start)
         if host is None:
             return []
-        host.see_ike_sa(event.initiator_spi, floated=event.floated)
+        state = self._peers[path]
+        commands: list[Command] = []
+        if is_start and event.from_host and not host.has_ike_sa(event.initiator_spi):
+            commands += repairing.doubt(state, event.host, now, self._limits)
+        host.see_ike_sa(event.initiator_spi, now, is_start=is_start, floated=event.floated)
         if event.floated:
-            return []
+            return commands
+        ranking.time_answer(state, host, event, now)
         if event.exchange is IkeExchange.FIRST_CHILD:
             # One child SA, however many rounds of EAP it takes: the message IDs of its rounds do not count.
             host.credit_exchange((event.initiator_spi, event.exchange, 0), now, from_host=event.from_host)
         elif event.exchange is IkeExchange.CHILD:
             key = (event.initiator_spi, event.exchange, event.exchange_id)
             host.credit_exchange(key, now, from_host=event.from_host)
-        return []
+        if host.credits_left(now):
+            state.creditors[host.host] = host
+        return commands
 
     def on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
         """Believe a host that an SPI is not its own, where it may be another one's.
@@ -156,7 +169,10 @@ class EspPart:
         known = state.hosts.get(host)
         if known is None:
             unseen_until = now if is_start else now + self._limits.unseen_s
+            host = hashed(host)
             known = state.hosts[host] = HostAtPeer(host, last_seen_at=now, unseen_until=unseen_until)
+            if not is_start:
+                state.creditors[host] = known
         known.last_seen_at = now
         return known
 
@@ -169,9 +185,12 @@ class EspPart:
             RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host, path.peer, spi)) for spi in state.hosts[host].outgoing
         ]
         commands += deciding.withdraw(state, host, now, self._limits)
+        commands += self._removed(state, commands)
         del state.hosts[host]
+        state.creditors.pop(host, None)
         self._bounds.release(host, path, IpProtocol.ESP.name)
         if not state.hosts:
+            self._tracing.end(state, list(state.traced), is_removed=True)
             del self._peers[path]
         return commands
 
@@ -192,12 +211,32 @@ class EspPart:
         if not commands:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
         self._bounds.mappings += 1
+        binding = state.bindings[event.spi_to_inside]
+        commands += self._removed(state, commands)
+        if len(binding.candidates) > 1:
+            commands += self._tracing.begin(state, resolving.wanted_for(state, binding, self._limits))
         return commands
 
     def _install(self, key: FlowKey, binding: Binding) -> Command:
-        if isinstance(binding.verdict, Certain):
-            return InstallMapping(key, binding.verdict.host)
-        return FanOut(key, deciding.offered(binding, self._limits))
+        return InstallMapping(key, binding.offered[0]) if len(binding.offered) == 1 else FanOut(key, binding.offered)
+
+    def _removed(self, state: PeerState, commands: Sequence[Command]) -> list[Command]:
+        """Note that traces ended with their mappings."""
+        keys = [command.key for command in commands if isinstance(command, RemoveMapping)]
+        return self._tracing.end(state, keys, is_removed=True)
+
+    def on_traces_read(self, event: TracesRead, now: float) -> list[Command]:
+        """Decide contests by who answers."""
+        of_path: dict[Path, list[FlowTrace]] = {}
+        for trace in event.traces:
+            for path in self._bounds.paths_of(trace.key):
+                of_path.setdefault(path, []).append(trace)
+        commands: list[Command] = []
+        for path, traces in of_path.items():
+            if state := self._peers.get(path):
+                resolving.note(state, traces, self._limits)
+                commands += resolving.resolve(state, now, self._limits)
+        return commands
 
     # What the kernel says of the router's own
 
@@ -231,30 +270,48 @@ class EspPart:
     # Time
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
-        """Note which tunnels are in use, and which hosts answer."""
-        heard: dict[Path, set[Host]] = {}
+        """Note which tunnels are in use, and which hosts answer.
+
+        Where nothing moved nothing is judged: silence tells only beside what comes.
+        """
+        moved: dict[Path, PeerState] = {}
         for count in counts:
             for path in self._bounds.paths_of(count.key):
                 if state := self._peers.get(path):
-                    self._count(state, count, heard)
+                    moved[path] = state
+                    self._count(state, count)
         commands: list[Command] = []
-        for path, hosts in heard.items():
-            for binding in self._peers[path].bindings.values():
-                if isinstance(binding.verdict, Contested):
-                    commands += deciding.offer_next(self._peers[path], binding, frozenset(hosts), self._limits)
+        for state in moved.values():
+            # One reading may come in many pieces, and what is judged needs all of them.
+            if now - state.judged_at >= self._limits.counters_every_s / 2:
+                state.judged_at = now
+                commands += self._judge(state, now)
         return commands
 
-    def _count(self, state: PeerState, count: FlowCount, heard: dict[Path, set[Host]]) -> None:
+    def _count(self, state: PeerState, count: FlowCount) -> None:
         spi = Spi(count.key.discriminator)
+        at = count.last_packet_at
         if count.key.direction is Direction.TO_INSIDE:
-            if binding := state.bindings.get(spi):
-                binding.last_packet_at = max(binding.last_packet_at, count.last_packet_at)
+            if (binding := state.bindings.get(spi)) and at > binding.last_packet_at:
+                repairing.received(state, binding, at)
         elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
-            if count.last_packet_at > sa.last_packet_at:
-                heard.setdefault(state.path, set()).add(host.host)
-            sa.last_packet_at = max(sa.last_packet_at, count.last_packet_at)
-            host.last_seen_at = max(host.last_seen_at, count.last_packet_at)
-            self._bounds.touch(host.host, state.path.peer, count.last_packet_at)
+            if at > sa.last_packet_at:
+                state.heard.add(host.host)
+            sa.last_packet_at = max(sa.last_packet_at, at)
+            host.last_seen_at = max(host.last_seen_at, at)
+            self._bounds.touch(host.host, state.path.peer, at)
+
+    def _judge(self, state: PeerState, now: float) -> list[Command]:
+        """Do what takes seconds to show: who is silent, who only sends, what has to be traced."""
+        heard = frozenset(state.heard)
+        state.heard.clear()
+        commands: list[Command] = []
+        for binding in list(state.open.values()):
+            commands += resolving.pass_over(state, binding, heard, now, self._limits)
+        commands += repairing.audit(state, now, self._limits)
+        commands += repairing.doubt_silent(state, now, self._limits)
+        commands += self._tracing.adjust(state)
+        return commands
 
     def expire(self, now: float) -> list[Command]:
         """Nothing of ESP is decided by a moment of its own."""
@@ -271,7 +328,7 @@ class EspPart:
         idle_before = now - self._limits.esp_idle_s
         commands: list[Command] = []
         for spi in [s for s, b in state.bindings.items() if b.last_packet_at < idle_before and not b.is_router_sa]:
-            commands += deciding.forget_binding(state, spi)
+            commands += deciding.retire(state, spi)
         for host in list(state.hosts.values()):
             for spi in [s for s, sa in host.outgoing.items() if sa.last_packet_at < idle_before]:
                 del host.outgoing[spi]
@@ -283,7 +340,10 @@ class EspPart:
             is_idle = now - host.last_seen_at > self._limits.candidate_idle_s
             if is_idle and not host.outgoing and host.host not in needed:
                 commands += self.forget(host.host, state.path, now)
-        commands += deciding.reconsider(state, now, self._limits)
+        if state.hosts:
+            commands += deciding.reconsider(state, now, self._limits)
+            commands += self._removed(state, commands)
+            commands += self._tracing.adjust(state)
         return commands
 
     # Restart
@@ -315,18 +375,19 @@ class EspPart:
         state = self._peers.get(flow.key.path)
         if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
             return
-        verdict: Verdict = Contested(flow.hosts) if len(flow.hosts) > 1 else Certain(flow.hosts[0], Basis.ADOPTED)
         binding = Binding(
             spi=spi,
             first_at=now,
             last_packet_at=flow.count.last_packet_at,
-            candidates=flow.hosts,
-            verdict=verdict,
             is_credited=True,
+            candidates=dict.fromkeys((owner.host for owner in owners), 0.0),
+            offered=tuple(owner.host for owner in owners),
+            basis=Basis.ADOPTED if len(flow.hosts) == 1 else None,
         )
         state.keep(binding)
         self._bounds.mappings += 1
         for host in owners:
             host.is_adopted = True
-        if isinstance(verdict, Certain):
+        if len(owners) == 1:
             owners[0].own()
+            binding.is_paid = True

@@ -192,6 +192,25 @@ class CountersRead:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowTrace:
+    """When packets of a traced flow came: monotonic seconds, ascending, the latest `Limits.trace_times_max`.
+
+    Only the first packet of a burst counts, that is one which comes `Limits.trace_gap_s` or more after the packet
+    before it. So a fast flow does not fill the trace with its last few milliseconds.
+    """
+
+    key: FlowKey
+    times: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TracesRead:
+    """The traces were read: each as a whole, not what is new in it."""
+
+    traces: tuple[FlowTrace, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AdoptedFlow:
     """A mapping that was found in the pinned tables of an earlier run. `hosts` has one entry, or those of a fan-out.
 
@@ -255,6 +274,7 @@ Event = (
     | RouterSaAdded
     | RouterSaDeleted
     | CountersRead
+    | TracesRead
     | MappingsAdopted
     | PortsRemembered
     | OutsideAddressesChanged

@@ -112,9 +112,31 @@ class Limits:
     counters_every_s: float = 2.0
     """How often the counters of the mappings are read."""
 
-    contested_spis_per_peer_max: int = 256
-    """Inbound SPIs of one peer that credits may still decide, all looked at together for each new one. What comes
-    above it counts as not announced."""
+    traces_every_s: float = 0.5
+    """How often the times of traced packets are read, while there are any."""
+
+    traces_max: int = 8192
+    """Flows whose packets' times are noted, in total. Shared with bpf/keys.h."""
+
+    trace_times_max: int = 64
+    """Times that are kept of one traced flow. Shared with bpf/keys.h."""
+
+    trace_gap_s: float = 0.01
+    """A packet that follows another one of its flow more closely is part of the same burst, and is not noted."""
+
+    compared_per_read_max: int = 1500
+    """Pairs of an SPI and a host of one peer whose packets' times are compared at one reading; the rest has its turn at
+    the next ones. A pair takes about 0.1 ms."""
+
+    candidates_max: int = 256
+    """Hosts that may own one SPI, as far as is remembered. With more, those whose exchanges fit least are left out."""
+
+    one_way_s: float = 10.0
+    """A host that has sent with a new SPI for so long, and had nothing from the peer, is believed to own an SPI that
+    went to others."""
+
+    contested_spis_per_peer_max: int = 1024
+    """Inbound SPIs of one peer that credits may still decide. What comes above it counts as not announced."""
 
     uncredited_spis_per_peer_max: int = 256
     """Inbound SPIs of one peer that no evidence announced. Above it the least recently used one makes room,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol, TypeAlias
 
-from throughway.core.events import FlowCount
+from throughway.core.events import FlowCount, FlowTrace
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Peer, UdpPort
 from throughway.core.reasons import Reason
@@ -138,6 +138,15 @@ class DataPlane(Protocol):
 
     def remove(self, key: FlowKey) -> None:
         """Forget the flow. Unknown keys are no error."""
+
+    def trace(self, key: FlowKey) -> None:
+        """Note when packets of an installed flow come, until `untrace` or `remove`."""
+
+    def untrace(self, key: FlowKey) -> None:
+        """Note the times of the flow's packets no more. Unknown keys are no error."""
+
+    def traces(self) -> Iterator[FlowTrace]:
+        """Read the times of all traced flows, in no order."""
 
     def flows(self) -> Iterator[InstalledFlow]:
         """Read all installed flows with their counters, in batches, in no order."""

@@ -37,6 +37,7 @@ from throughway.core.events import (
     RouterSaAdded,
     RouterSaDeleted,
     TimerExpired,
+    TracesRead,
 )
 from throughway.core.exact import ExactPart
 from throughway.core.flows import Direction, FlowKey
@@ -113,6 +114,7 @@ class Tracker:
             RouterSaAdded: self._esp.on_router_sa_added,
             RouterSaDeleted: self._esp.on_router_sa_deleted,
             CountersRead: self._on_counters_read,
+            TracesRead: self._esp.on_traces_read,
             MappingsAdopted: self._on_mappings_adopted,
             PortsRemembered: self._on_ports_remembered,
             OutsideAddressesChanged: self._on_outside_addresses_changed,

@@ -16,6 +16,9 @@ class Basis(Enum):
     """No other host is known to have exchanged anything with the peer. Another one may still turn up."""
     DISOWNED = "disowned"
     """All other candidates said that the SPI is not theirs."""
+    ANSWERS = "answers"
+    """The times of its packets show that it reads what comes with the SPI, or another verdict by answers leaves nobody
+    else. Evidence against it opens the contest again."""
     ROUTER_SA = "router-sa"
     """The router's kernel has the security association."""
     ADOPTED = "adopted"
@@ -24,7 +27,7 @@ class Basis(Enum):
     @property
     def is_firm(self) -> bool:
         """Whether a host that turns up later cannot shake it."""
-        return self is not Basis.ONLY_HOST
+        return self not in (Basis.ONLY_HOST, Basis.ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ from typing import Final, Self
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Path, Peer, UdpPort
 
-LAYOUT_VERSION: Final = 4
+LAYOUT_VERSION: Final = 5
 SLOTS_MAX: Final = 16
 SHORT_INSIDES_MAX: Final = 16
 FAN_OUT_MAX: Final = 16
+TRACE_TIMES: Final = 64
+TRACE_GAP_NS: Final = 10_000_000
 HELD_PER_FLOW_MAX: Final = 64
 FRAME_SMALL: Final = 1664
 FRAME_LARGE: Final = 9216
@@ -37,6 +39,7 @@ class MappingFlag(IntFlag):
 
     ACTIVE = 1
     FAN_OUT = 2
+    TRACED = 4
 
 
 class PendingState(IntEnum):
@@ -84,6 +87,8 @@ class ControlOp(IntEnum):
     DECIDE = 0
     REFUSE = 1
     WATCHDOG = 2
+    TRACE = 3
+    UNTRACE = 4
 
 
 class KeptFlag(IntFlag):
@@ -154,6 +159,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("zero32", "I"),
     ),
     "fan_out": _layout(("count", "I"), ("hosts", f"{4 * FAN_OUT_MAX}s")),
+    "trace": _layout(("last_ns", "Q"), ("noted", "I"), ("zero32", "I"), ("times_ns", f"{8 * TRACE_TIMES}s")),
     "pending": _layout(
         ("lock", "4x"),
         ("state", "I"),
@@ -297,6 +303,21 @@ class MappingRecord:
 def pack_fan_out(hosts: Sequence[Host]) -> bytes:
     """Write a `struct fan_out`; the last host gets the original packet."""
     return LAYOUTS["fan_out"].format.pack(len(hosts), _hosts_packed(hosts))
+
+
+def pack_trace() -> bytes:
+    """Write a `struct trace` in which nothing is noted yet."""
+    return bytes(LAYOUTS["trace"].size)
+
+
+def unpack_trace(data: bytes) -> tuple[int, ...]:
+    """Read the times of a `struct trace`, in nanoseconds of CLOCK_MONOTONIC, the latest last."""
+    _, noted, _, times = LAYOUTS["trace"].format.unpack(data)
+    ring = struct.unpack(f"={TRACE_TIMES}Q", times)
+    if noted <= TRACE_TIMES:
+        return ring[:noted]
+    latest = noted % TRACE_TIMES
+    return ring[latest:] + ring[:latest]
 
 
 def unpack_fan_out(data: bytes) -> tuple[Host, ...]:

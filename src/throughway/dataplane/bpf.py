@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Self
 
-from throughway.core.events import AdoptedFlow, FlowCount
+from throughway.core.events import AdoptedFlow, FlowCount, FlowTrace
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer, UdpPort
 from throughway.core.limits import Limits
@@ -273,6 +273,18 @@ class BpfDataPlane:
         """
         return self._tables.used_flows(since - _TICK_S)
 
+    def trace(self, key: FlowKey) -> None:
+        """Note when packets of an installed flow come."""
+        self._tables.trace(key)
+
+    def untrace(self, key: FlowKey) -> None:
+        """Note the times of the flow's packets no more. Unknown keys are no error."""
+        self._tables.untrace(key)
+
+    def traces(self) -> Iterator[FlowTrace]:
+        """Read the times of all traced flows, in no order."""
+        return self._tables.traces()
+
     def adopted_flows(self) -> tuple[AdoptedFlow, ...]:
         """Read what an earlier run left at work; nothing when its tables were not adopted.
 
@@ -280,6 +292,7 @@ class BpfDataPlane:
         """
         if self.adoption.outcome is not adopt.Outcome.ADOPTED:
             return ()
+        self._tables.forget_traces()
         return tuple(AdoptedFlow(flow.count.key, flow.hosts, _used_or_made(flow), flow.slot) for flow in self.flows())
 
     def reasons(self) -> dict[Reason, int]:

@@ -18,7 +18,7 @@ from typing import Final
 
 from throughway.core import discriminators
 from throughway.core.errors import InvariantBroken, KernelRefused
-from throughway.core.events import FlowCount
+from throughway.core.events import FlowCount, FlowTrace
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, SPI_RESERVED_MAX, Host, IpProtocol, Path, Peer, UdpPort
 from throughway.core.limits import Limits
@@ -51,6 +51,9 @@ class _Mapping:
     is_active: bool = False
     packets: int = 0
     bytes: int = 0
+    times: deque[float] | None = None
+    """When bursts began, while the flow is traced."""
+    traced_at: float = float("-inf")
 
 
 @dataclass(slots=True)
@@ -155,6 +158,23 @@ class FakeDataPlane:
     def remove(self, key: FlowKey) -> None:
         """Forget the flow. Unknown keys are no error."""
         self._mappings.pop(key, None)
+
+    def trace(self, key: FlowKey) -> None:
+        """Note when packets of an installed flow come. One that is not installed is not traced."""
+        mapping = self._mappings.get(key)
+        if mapping is not None and mapping.times is None:
+            mapping.times = deque(maxlen=self._limits.trace_times_max)
+
+    def untrace(self, key: FlowKey) -> None:
+        """Note the times of the flow's packets no more. Unknown keys are no error."""
+        if mapping := self._mappings.get(key):
+            mapping.times = None
+
+    def traces(self) -> Iterator[FlowTrace]:
+        """Read the times of all traced flows."""
+        for key, mapping in tuple(self._mappings.items()):
+            if mapping.times is not None:
+                yield FlowTrace(key, tuple(mapping.times))
 
     def flows(self) -> Iterator[InstalledFlow]:
         """Read all installed flows with their counters."""
@@ -336,7 +356,10 @@ class FakeDataPlane:
     def _count(self, mapping: _Mapping, packet: bytes) -> None:
         mapping.packets += 1
         mapping.bytes += len(packet)
-        mapping.last_packet_at = self._clock()
+        now = self._clock()
+        if mapping.times is not None and now - mapping.traced_at >= self._limits.trace_gap_s:
+            mapping.times.append(now)
+        mapping.last_packet_at = mapping.traced_at = now
 
     def _observe_control(self, packet: ipv4.Ipv4Packet, host: Host, peer: Peer, direction: Direction) -> None:
         """Note an L2TPv3 control message between a host and a peer."""

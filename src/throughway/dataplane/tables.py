@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from throughway.core.errors import InvariantBroken, KernelRefused
-from throughway.core.events import FlowCount
+from throughway.core.events import FlowCount, FlowTrace
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, Peer, UdpPort
 from throughway.core.ports import InstalledFlow
@@ -35,6 +35,7 @@ class Tables:
         self._config = maps["config"]
         self._mappings = maps["mappings"]
         self._fan_outs = maps["fan_outs"]
+        self._traces = maps["traces"]
         self._pending = maps["pending"]
         self._senders = maps["senders"]
         self._fragments = maps["fragments"]
@@ -129,6 +130,7 @@ class Tables:
         self._pending.delete(packed)
         self._mappings.delete(packed)
         self._fan_outs.delete(packed)
+        self._traces.delete(packed)
         if key.direction is Direction.TO_PEER and key.host != ROUTER and mapping is not None:
             sender = abi.pack_sender_key(key, abi.MappingRecord.unpack(mapping).slot)
             # Two hosts may have chosen the same number towards one peer; the entry names the later one.
@@ -160,6 +162,32 @@ class Tables:
             hosts = abi.unpack_fan_out(fan_out)
         count = FlowCount(key, mapping.packets, mapping.octets, mapping.last_ns / _NS)
         yield InstalledFlow(hosts, count, mapping.created_ns / _NS, mapping.slot)
+
+    def trace(self, key: FlowKey) -> None:
+        """Note when packets of the flow come. One that is not installed is not traced."""
+        packed = abi.pack_key(key)
+        if self._traces.lookup(packed) is not None:
+            return
+        self._traces.update(packed, abi.pack_trace())
+        if test_run(self._control, abi.ControlRequest(op=abi.ControlOp.TRACE, key=key).pack()).verdict:
+            self._traces.delete(packed)
+
+    def untrace(self, key: FlowKey) -> None:
+        """Note the times of the flow's packets no more. Unknown keys are no error."""
+        test_run(self._control, abi.ControlRequest(op=abi.ControlOp.UNTRACE, key=key).pack())
+        self._traces.delete(abi.pack_key(key))
+
+    def traces(self) -> Iterator[FlowTrace]:
+        """Read the times of all traced flows, in no order."""
+        for packed, value in self._traces.items():
+            # Two processors may have noted at once, out of order by a hair.
+            times = sorted(at / _NS for at in abi.unpack_trace(value))
+            yield FlowTrace(abi.unpack_key(packed), tuple(times))
+
+    def forget_traces(self) -> None:
+        """Forget what an earlier run traced: whoever wants it now will ask."""
+        for packed, _ in list(self._traces.items()):
+            self._traces.delete(packed)
 
     def reasons(self) -> dict[Reason, int]:
         """Sum up the packets by reason over all processors."""

@@ -30,7 +30,9 @@ from throughway.core.commands import (
     Reinject,
     RememberPort,
     RemoveMapping,
+    Trace,
     TranslatePort,
+    Untrace,
     WakeAt,
 )
 from throughway.core.errors import KernelRefused
@@ -42,6 +44,7 @@ from throughway.core.events import (
     PathChosen,
     PortsRemembered,
     TimerExpired,
+    TracesRead,
 )
 from throughway.core.findings import Level
 from throughway.core.limits import Limits
@@ -120,6 +123,7 @@ class Daemon:
                         tasks.create_task(self._own_tunnels.follow(), name="own tunnels"),
                         tasks.create_task(self._gateway.watch_rules(), name="rules"),
                         tasks.create_task(self._read_counters(), name="counters"),
+                        tasks.create_task(self._read_traces(), name="traces"),
                         tasks.create_task(self._gateway.flush_ports(), name="ports"),
                     ]
                     await self._stopping.wait()
@@ -214,6 +218,10 @@ class Daemon:
                 self._teller.tell("tunnel.refused", protocol=protocol, peer=str(key.peer), cause=cause)
             case RemoveMapping(key):
                 plane.remove(key)
+            case Trace(key):
+                plane.trace(key)
+            case Untrace(key):
+                plane.untrace(key)
             case ForgetPath(host, path):
                 is_last = not self._tracker.addresses.hosts_at(path)
                 self._gateway.forget_path(host, path, is_last=is_last)
@@ -250,6 +258,14 @@ class Daemon:
             self._teller.tell_kept_back()
             spent = time.monotonic() - began
             await asyncio.sleep(max(self._limits.counters_every_s, spent * COUNTERS_REST))
+
+    async def _read_traces(self) -> None:
+        """Read when packets of contested flows came, while there are any."""
+        while True:
+            await asyncio.sleep(self._limits.traces_every_s)
+            if traces := tuple(self._gateway.plane.traces()):
+                self._handle(TracesRead(traces), time.monotonic())
+                self._pump()
 
     async def _flows_in_slices(self) -> AsyncIterator[tuple[InstalledFlow, ...]]:
         """Read all mappings, and let packets be handled between the slices."""

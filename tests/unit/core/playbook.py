@@ -22,7 +22,9 @@ from throughway.core.commands import (
     Reinject,
     RememberPort,
     RemoveMapping,
+    Trace,
     TranslatePort,
+    Untrace,
     WakeAt,
 )
 from throughway.core.events import Event, IkeExchange, IkeMessageSeen, TimerExpired
@@ -76,7 +78,7 @@ class Playbook:
     def finish(self) -> None:
         """Fail where a command of the last answer is left that no `<<` named."""
         if self._is_named:
-            left = [command for command in self._unnamed if not isinstance(command, Record | WakeAt)]
+            left = [command for command in self._unnamed if not isinstance(command, Record | WakeAt | Trace | Untrace)]
             assert left == [], f"unexpected: {left}"
         self._is_named = False
         self._unnamed = []
@@ -133,7 +135,7 @@ class Playbook:
                 self.kept.add((peer, port))
             case TranslatePort(peer, port):
                 self.kept.discard((peer, port))
-            case Reinject() | Refuse() | Record() | RememberPort() | ForgetPath():
+            case Reinject() | Refuse() | Trace() | Untrace() | Record() | RememberPort() | ForgetPath():
                 pass
 
 
@@ -186,7 +188,10 @@ def _is_about_same(command: Command, expected: Command) -> bool:
             return True
         case ForgetPath(), ForgetPath():
             return command == expected
-        case (Record() | WakeAt() | ForgetPath(), _) | (_, Record() | WakeAt() | ForgetPath()):
+        case (Record() | WakeAt() | Trace() | Untrace() | ForgetPath(), _) | (
+            _,
+            Record() | WakeAt() | Trace() | Untrace() | ForgetPath(),
+        ):
             return False
         case (KeepPort() | TranslatePort() | RememberPort(), _) | (_, KeepPort() | TranslatePort() | RememberPort()):
             return type(command) is type(expected)

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.unit.core.playbook import Playbook, ike, ikev2_start
+from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside, to_peer
 from throughway.core import discriminators
 from throughway.core.commands import WakeAt
 from throughway.core.events import (
     AhFromInside,
+    CountersRead,
     EspFromInside,
     EspUnclaimed,
+    FlowCount,
     HostDisowned,
     IkeExchange,
     PortlessFromInside,
@@ -86,6 +88,13 @@ def contested(play: Playbook) -> None:
     play >> EspUnclaimed(Path(PEER), IN, 1)
 
 
+def only_sends(play: Playbook) -> None:
+    esp_in(play)
+    for message in ikev2_start(BOB, PEER, 0xB):
+        play >> message
+    play >> EspFromInside(BOB, PEER, OUT, 1)
+
+
 def waits_for_its_turn(play: Playbook) -> None:
     play >> PortlessFromInside(ALICE, PEER, L2TPV3, 0xA1) >> PortlessFromInside(BOB, PEER, L2TPV3, 0xB1)
 
@@ -114,6 +123,12 @@ def is_not_believed(play: Playbook) -> bool:
     return play.candidates(PEER, IN) == {ALICE, BOB}
 
 
+def gets_no_copies(play: Playbook) -> bool:
+    moved = (to_peer(BOB, PEER, OUT), to_inside(PEER, IN))
+    play >> CountersRead(tuple(FlowCount(key, 2, 0, play.now) for key in moved))
+    return play.candidates(PEER, IN) == {ALICE}
+
+
 def waits(play: Playbook) -> bool:
     play >> TimerExpired()
     return FlowKey.to_peer(L2TPV3, BOB, PEER, 0xB1) not in play.mappings
@@ -132,6 +147,7 @@ CASES: dict[str, tuple[str, Begin, IsStillSo]] = {
     "an unanswered exchange": ("exchange_unanswered_s", agreed_by_both_one_unanswered, next_is_for(ALICE, BOB)),
     "what was not seen": ("unseen_s", met_in_the_middle, next_is_for(ALICE, BOB)),
     "an ICMP error of a host": ("silence_s", contested, is_not_believed),
+    "a host that only sends": ("one_way_s", only_sends, gets_no_copies),
     "a turn": ("l2tpv3_turn_s", waits_for_its_turn, waits),
 }
 
@@ -145,6 +161,8 @@ ELSEWHERE = {
     "kept_port_idle_s": "unit/core/test_kept_ike.py",
     "path_remembered_s": "kernel/firewall/test_paths.py",
     "counters_every_s": "kernel/daemon/test_timers.py",
+    "traces_every_s": "unit/simulate/test_router.py",
+    "trace_gap_s": "bpf/test_traces.py",
     "udp_idle_s": "kernel/firewall/test_timers.py",
     "pptp_control_idle_s": "kernel/firewall/test_timers.py",
     "pptp_call_idle_s": "kernel/firewall/test_pptp.py",

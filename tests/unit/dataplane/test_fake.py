@@ -292,3 +292,15 @@ def test_killed_daemon_loses_what_it_held_and_no_mapping(bench: Bench) -> None:
     assert not bench.plane.punted
     bench.plane.from_outside(incoming(1))
     assert bench.hosts() == [ALICE]
+
+
+def test_each_burst_of_a_traced_flow_is_noted_once(bench: Bench) -> None:
+    bench.know_peer()
+    bench.port.install(IN, (ALICE,))
+    bench.port.trace(IN)
+    for later_s in (0.0, 0.001, 0.5):
+        bench.now += later_s
+        bench.plane.from_outside(incoming(1))
+    assert [trace.times for trace in bench.port.traces()] == [(100.0, 100.501)]
+    bench.port.untrace(IN)
+    assert list(bench.port.traces()) == []

@@ -1,0 +1,173 @@
+"""Which candidates get copies, where there are more of them than may.
+
+After a power cut a hundred hosts negotiate with one peer in a second, and every SPI that comes may be any host's that
+has no other yet. Credits say who may own it. This says who is likely to, by when things began: a peer uses a
+security association as soon as it has it (RFC 7296 section 2.1), or answers the first packet of the host one
+round trip later. Nobody is ruled out by it; the order alone changes.
+
+The shares are found together: each SPI has one owner, and no host owns more SPIs than it has credits. Dividing
+every SPI among its candidates by their fit, and every host's fit by what the other SPIs claim of it, again and again,
+approaches the shares that fit both ways (Sinkhorn, 1967).
+"""
+
+from heapq import nlargest
+from math import exp, log
+from typing import Final
+
+from throughway.core.bindings import NEVER, Binding, HostAtPeer, PeerState
+from throughway.core.events import IkeMessageSeen
+from throughway.core.ids import Host
+from throughway.core.limits import Limits
+
+_JITTER_S: Final = 0.002
+"""How exactly a beginning is met, on a path with little jitter. A miss weighs by its third power only."""
+
+_SLACK: Final = 0.1
+"""By which share of it a round trip may be shorter than an IKE exchange, which has work to do at its far end."""
+
+_SOON_S: Final = 0.05
+_SHARE_EXACT: Final = 0.9
+_SHARE_EXACT_LATER: Final = 0.02
+"""How many beginnings are met exactly. The others are lost, late, or of hosts without anything to say."""
+
+_DECADES: Final = 10.0
+"""What is not exact may come any time from `_SOON_S` to an hour later, each factor of e being as likely."""
+
+SHORTLIST: Final = 32
+"""Candidates of one SPI among which shares are divided."""
+
+_ENOUGH: Final = 0.9998
+"""The share that those who get copies have together, if they are not too many."""
+
+_MOST: Final = 0.99
+_SLIGHT: Final = 0.0003
+"""Where one has most of it, a candidate with a share below this gets no copies: there may be a hundred such."""
+
+_FEWEST: Final = 3
+_TOGETHER_S: Final = 2.0
+"""SPIs that began within this time may have been matched with one beginning of a host."""
+
+_EXPLAINED: Final = -8.0
+"""The fit of a host whose beginning is another SPI's: that of one which began hours ago."""
+
+_RIVALLED: Final = 0.1
+_RIVALS: Final = 6
+"""How many SPIs are divided again for a new one, if they have so large a share of its likely owners."""
+
+_CLAIMED_AT_FIRST: Final = 0.5
+_CLAIMED_MAX: Final = 0.98
+"""A host is never quite explained by what it probably owns."""
+
+
+def timing(host: HostAtPeer, at: float, round_trip_s: float, *, is_first: bool) -> float:
+    """Say how well an SPI that came first at this time fits the beginnings of a host: ln of a density in 1/s.
+
+    `is_first` tells whether it came with sequence number 1. If not, the packet that may have met a beginning was lost.
+    """
+    share_exact = _SHARE_EXACT if is_first else _SHARE_EXACT_LATER
+    misses_s = (
+        abs(at - host.agreed_at) if host.agreed_at > host.said_at else _missed(at - host.said_at, round_trip_s),
+        _missed(at - host.began_at, round_trip_s),
+    )
+    miss_s = min(misses_s)
+    age_s = max(0.0, at - max(host.agreed_at, host.said_at, host.began_at))
+    exact = 1.0 / _JITTER_S / (1.0 + miss_s / _JITTER_S) ** 3
+    late = 1.0 / (_SOON_S + age_s) / _DECADES
+    return log(share_exact * exact + (1.0 - share_exact) * late + 1e-12)
+
+
+def _missed(took_s: float, round_trip_s: float) -> float:
+    """Return by how much an answer was too early or too late for a round trip, which an IKE exchange found too long."""
+    slack_s = _SLACK * round_trip_s
+    return max(0.0, abs(took_s - round_trip_s + slack_s) - slack_s)
+
+
+def time_answer(state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: float) -> None:
+    """Learn how far away the peer is, from how soon it answers what was said only once."""
+    asked = (event.initiator_spi, event.exchange, event.exchange_id)
+    if event.from_host:
+        host.asked_at = NEVER if asked == host.asking else now
+        host.asking = asked
+    elif asked == host.asking and host.asked_at != NEVER:
+        state.round_trip_s = min(state.round_trip_s, now - host.asked_at)
+        host.asked_at = NEVER
+
+
+def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tuple[Host, ...]:
+    """Return the candidates that get copies from now on, best last."""
+    candidates = binding.candidates
+    if len(candidates) <= limits.fan_out_max:
+        release(state, binding)
+        return tuple(sorted(candidates, key=lambda host: (binding.weights[host], host)))
+    divide(state, binding, now)
+    best = sorted(binding.shares, key=lambda host: (binding.shares[host], host), reverse=True)[: limits.fan_out_max]
+    chosen: list[Host] = []
+    together = 0.0
+    for host in best:
+        share = binding.shares[host]
+        if len(chosen) >= _FEWEST and (together >= _ENOUGH or (binding.shares[best[0]] >= _MOST and share < _SLIGHT)):
+            break
+        chosen.append(host)
+        together += share
+    return tuple(reversed(chosen))
+
+
+def weigh(binding: Binding, host: Host) -> None:
+    """Sum up what speaks for a candidate, as a logarithm."""
+    told = binding.answers.get(host, 0.0) + binding.echoes.get(host, 0.0)
+    binding.weights[host] = binding.candidates[host] + told - binding.passed_over.get(host, 0.0)
+
+
+def divide(state: PeerState, binding: Binding, now: float) -> None:
+    """Divide an SPI anew among its best candidates, given what other SPIs claim of them."""
+    # What others claim of a host they claimed without knowing of a new SPI, so at first it does not count for all.
+    claimed_max = _CLAIMED_MAX if binding.shares else _CLAIMED_AT_FIRST
+    release(state, binding)
+    claimed = state.claimed
+    weights = binding.weights
+    shortlist = nlargest(SHORTLIST, binding.candidates, key=weights.__getitem__)
+    top = weights[shortlist[0]]
+    shares = {}
+    for host in shortlist:
+        known = state.hosts.get(host)
+        left = known.credits_left(now) if known and binding.is_credited else 0
+        explained = min(claimed_max, claimed.get(host, 0.0) / left) if left else 0.0
+        shares[host] = exp(max(-60.0, weights[host] - top)) * (1.0 - explained)
+    total = sum(shares.values())
+    binding.shares = {host: share / total for host, share in shares.items()}
+    for host, share in binding.shares.items():
+        claimed[host] = claimed.get(host, 0.0) + share
+
+
+def rivals_of(state: PeerState, binding: Binding) -> list[Binding]:
+    """List the SPIs that claim most of what a new one claims too: they are to be divided again."""
+    wanted = [host for host, share in binding.shares.items() if share >= _RIVALLED and host in state.claimed]
+    if not wanted:
+        return []
+    rivalry = [
+        (sum(other.shares.get(host, 0.0) for host in wanted), number, other)
+        for number, other in enumerate(state.open.values())
+        if other.shares and other is not binding
+    ]
+    return [other for most, _, other in nlargest(_RIVALS, rivalry) if most >= _RIVALLED]
+
+
+def explain(state: PeerState, binding: Binding, owner: Host) -> None:
+    """Note that a beginning of this host was that of an SPI of its own, so it fits no other one."""
+    for other in state.open.values():
+        fit = other.candidates.get(owner)
+        if fit is not None and fit > _EXPLAINED and abs(other.first_at - binding.first_at) < _TOGETHER_S:
+            other.candidates[owner] = _EXPLAINED
+            weigh(other, owner)
+
+
+def release(state: PeerState, binding: Binding) -> None:
+    """Take back what an SPI claims of its candidates."""
+    claimed = state.claimed
+    for host, share in binding.shares.items():
+        left = claimed.get(host, 0.0) - share
+        if left > 1e-6:
+            claimed[host] = left
+        else:
+            claimed.pop(host, None)
+    binding.shares = {}

@@ -1,0 +1,122 @@
+"""Verdicts that may be wrong go back to fan-out, never straight to a rival: at no moment are two tunnels dead.
+
+What is a sign, and what follows:
+
+- *A host sends with a new SPI and nothing comes to it.* Its own SPI may be one that went to others: because two hosts
+  chose the same, or by a wrong verdict. It is made a candidate of what others have, some at a time, and stays one of
+  those where something speaks for it.
+- *A host whose SPI was given to it by answers begins anew with IKE, or falls silent while packets keep coming.* Its
+  rivals of then get copies again, and it gets copies of what they have by answers.
+"""
+
+from typing import Final
+
+from throughway.core import deciding
+from throughway.core.bindings import NEVER, Binding, HostAtPeer, PeerState
+from throughway.core.commands import Command
+from throughway.core.ids import Host
+from throughway.core.limits import Limits
+from throughway.core.verdicts import Basis
+
+_IN_USE_S: Final = 10.0
+"""An SPI with which something came within this time is in use."""
+
+_PATIENCE_MAX: Final = 10
+"""Audits after which the time between two is doubled no more."""
+
+
+def received(state: PeerState, binding: Binding, at: float) -> None:
+    """Note that something came with an SPI."""
+    binding.last_packet_at = max(binding.last_packet_at, at)
+    binding.readings += 1
+    for host in binding.offered:
+        if known := state.hosts.get(host):
+            known.received_at = max(known.received_at, at)
+
+
+def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
+    """Look for a host that only sends, and offer it SPIs of others; one host of a peer at a time."""
+    if any(binding.auditor is not None for binding in state.open.values()):
+        return []
+    for known in list(state.creditors.values()):
+        if _is_one_way(state, known, now, limits):
+            known.audits += 1
+            known.audited_at = now
+            return _offer_others(state, known, now, limits)
+    return []
+
+
+def _is_one_way(state: PeerState, known: HostAtPeer, now: float, limits: Limits) -> bool:
+    """Whether a host goes on to send with a new SPI, may own one to the inside, and has had nothing since."""
+    if known.began_at == NEVER or not known.credits_left(now) or now < known.unseen_until:
+        return False
+    patience_s = limits.one_way_s * 2.0 ** min(known.audits, _PATIENCE_MAX)
+    is_due = known.received_at <= known.began_at and now - max(known.began_at, known.audited_at) >= patience_s
+    is_sending = known.last_seen_at - known.began_at >= limits.one_way_s / 2 and now - known.last_seen_at < _IN_USE_S
+    return is_due and is_sending
+
+
+def _offer_others(state: PeerState, known: HostAtPeer, now: float, limits: Limits) -> list[Command]:
+    """Make a host a candidate of a few SPIs in use: where it was ruled out first, then the others."""
+    in_use = [
+        binding
+        for binding in state.bindings.values()
+        if binding.basis not in (None, Basis.ROUTER_SA) and now - binding.last_packet_at < _IN_USE_S
+    ]
+    in_use = [binding for binding in in_use if known.host not in binding.offered]
+    in_use.sort(key=lambda one: (known.host in one.rivals, one.spi in state.by_answers, -one.audits), reverse=True)
+    commands: list[Command] = []
+    for binding in in_use[: limits.fan_out_max]:
+        admitted = deciding.admit(state, binding, known.host, now, limits)
+        if admitted:
+            binding.audits += 1
+            binding.auditor, binding.audited_packets = known.host, 0
+        commands += admitted
+    return commands
+
+
+def doubt(state: PeerState, host: Host, now: float, limits: Limits) -> list[Command]:
+    """Doubt what a host was given by answers."""
+    commands: list[Command] = []
+    for spi in list(state.by_answers):
+        binding = state.bindings[spi]
+        if binding.offered == (host,) and now - binding.last_packet_at < _IN_USE_S:
+            commands += _shake(state, binding, now, limits)
+    return commands
+
+
+def doubt_silent(state: PeerState, now: float, limits: Limits) -> list[Command]:
+    """Doubt what hosts were given by answers that have sent nothing for long, while packets keep coming."""
+    commands: list[Command] = []
+    for spi in list(state.by_answers):
+        binding = state.bindings[spi]
+        if _is_silent(state, binding.offered[0], now, limits.silence_s) and now - binding.last_packet_at < _IN_USE_S:
+            commands += _shake(state, binding, now, limits)
+    return commands
+
+
+def _is_silent(state: PeerState, host: Host, now: float, silence_s: float) -> bool:
+    known = state.hosts.get(host)
+    return known is None or now - known.last_seen_at >= silence_s
+
+
+def _shake(state: PeerState, binding: Binding, now: float, limits: Limits) -> list[Command]:
+    """Open a contest again, once: with the rivals that may own the SPI, and those that are silent with theirs."""
+    if binding.is_shaken:
+        return []
+    binding.is_shaken = True
+    owner = binding.offered[0]
+    theirs = [state.bindings[spi] for spi in state.by_answers if spi != binding.spi]
+    exchanged = [
+        (other, other.offered[0])
+        for other in theirs
+        if other.offered[0] in binding.rivals and _is_silent(state, other.offered[0], now, limits.silence_s)
+    ]
+    free = [host for host in binding.rivals if host in state.hosts and state.hosts[host].credits_left(now)]
+    commands: list[Command] = []
+    for other, _ in exchanged:
+        commands += deciding.admit(state, other, owner, now, limits)
+    rivals = [*free, *(rival for _, rival in exchanged)]
+    for host in dict.fromkeys(rivals):
+        commands += deciding.admit(state, binding, host, now, limits)
+    return commands

@@ -1,0 +1,72 @@
+"""The order of candidates: whose beginning an SPI fits best."""
+
+from ipaddress import IPv4Address
+
+from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside
+from throughway.core.bindings import HostAtPeer
+from throughway.core.events import EspFromInside, EspUnclaimed, IkeExchange
+from throughway.core.ids import Host, Path, Peer, Spi
+from throughway.core.limits import Limits
+from throughway.core.ranking import timing
+
+PEER = Peer(IPv4Address("203.0.113.9"))
+HOSTS = [Host(IPv4Address("192.168.1.10") + n) for n in range(60)]
+ROUND_TRIP_S = 0.040
+
+
+def a_host(**moments: float) -> HostAtPeer:
+    host = HostAtPeer(HOSTS[0], last_seen_at=0.0, unseen_until=0.0)
+    for name, at in moments.items():
+        setattr(host, name, at)
+    return host
+
+
+def fit(host: HostAtPeer, at: float = 100.0, *, is_first: bool = True) -> float:
+    return timing(host, at, ROUND_TRIP_S, is_first=is_first)
+
+
+def test_a_peer_uses_a_security_association_when_the_exchange_ends() -> None:
+    just_now, earlier = a_host(said_at=99.95, agreed_at=99.999), a_host(said_at=99.85, agreed_at=99.9)
+    assert fit(just_now) > fit(earlier) > fit(a_host(said_at=40.0, agreed_at=40.1))
+
+
+def test_or_answers_the_first_packet_one_round_trip_later() -> None:
+    answered = a_host(said_at=99.8, agreed_at=99.9, began_at=100.0 - ROUND_TRIP_S)
+    assert fit(answered) > fit(a_host(said_at=99.8, agreed_at=99.9, began_at=99.98))
+
+
+def test_quick_mode_ends_with_a_message_of_the_host() -> None:
+    assert fit(a_host(agreed_at=99.94, said_at=99.96)) > fit(a_host(agreed_at=99.90, said_at=99.92))
+
+
+def test_with_the_first_packet_lost_a_beginning_says_little() -> None:
+    met, missed = a_host(said_at=99.95, agreed_at=99.999), a_host(said_at=99.85, agreed_at=99.9)
+    assert fit(met) - fit(missed) > 3 * (fit(met, is_first=False) - fit(missed, is_first=False))
+
+
+def test_after_a_power_cut_the_likely_candidates_get_the_copies(play: Playbook) -> None:
+    """Sixty hosts negotiate 5 ms apart; each SPI comes when its host's exchange ends, before the next one's does."""
+    for number, host in enumerate(HOSTS):
+        for message in ikev2_start(host, PEER, 0x1CE00 + number)[:3]:
+            play >> message
+    right = 0
+    copies = []
+    for number, host in enumerate(HOSTS):
+        play.now += 0.005
+        for message in ike(host, PEER, 0x1CE00 + number, IkeExchange.FIRST_CHILD, 1, "<"):
+            play >> message
+        play >> EspUnclaimed(Path(PEER), Spi(0x10000 + number), 1)
+    for number, host in enumerate(HOSTS):
+        hosts = play.mappings[to_inside(PEER, Spi(0x10000 + number))]
+        right += host in hosts
+        copies.append(len(hosts))
+    assert right == len(HOSTS)
+    assert max(copies) <= Limits().fan_out_max
+
+
+def test_a_flood_of_candidates_is_bounded() -> None:
+    play = Playbook(Limits(candidates_max=20))
+    for host in HOSTS:
+        play >> EspFromInside(host, PEER, Spi(0xA0000), 1)
+    play >> EspUnclaimed(Path(PEER), Spi(0x10000), 1)
+    assert len(play.candidates(PEER, Spi(0x10000))) == 20
