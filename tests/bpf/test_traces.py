@@ -79,6 +79,16 @@ def test_a_verdict_does_not_end_a_trace_and_its_end_does(gateway: Gateway) -> No
     assert mapping.flags == MappingFlag.ACTIVE
 
 
+def test_what_an_earlier_run_traced_is_an_ordinary_flow_again(gateway: Gateway) -> None:
+    gateway.decide(to_inside(), ALICE)
+    _tables(gateway).trace(to_inside())
+    _tables(gateway).forget_traces()
+    mapping = gateway.mapping(to_inside())
+    assert mapping is not None
+    assert mapping.flags == MappingFlag.ACTIVE
+    assert _trace(gateway, to_inside()) is None
+
+
 def test_what_is_not_installed_is_not_traced_and_what_is_removed_no_more(gateway: Gateway) -> None:
     tables = _tables(gateway)
     tables.trace(to_inside())

@@ -305,21 +305,6 @@ def pack_fan_out(hosts: Sequence[Host]) -> bytes:
     return LAYOUTS["fan_out"].format.pack(len(hosts), _hosts_packed(hosts))
 
 
-def pack_trace() -> bytes:
-    """Write a `struct trace` in which nothing is noted yet."""
-    return bytes(LAYOUTS["trace"].size)
-
-
-def unpack_trace(data: bytes) -> tuple[int, ...]:
-    """Read the times of a `struct trace`, in nanoseconds of CLOCK_MONOTONIC, the latest last."""
-    _, noted, _, times = LAYOUTS["trace"].format.unpack(data)
-    ring = struct.unpack(f"={TRACE_TIMES}Q", times)
-    if noted <= TRACE_TIMES:
-        return ring[:noted]
-    latest = noted % TRACE_TIMES
-    return ring[latest:] + ring[:latest]
-
-
 def unpack_fan_out(data: bytes) -> tuple[Host, ...]:
     """Read the hosts of a `struct fan_out`."""
     count, hosts = LAYOUTS["fan_out"].format.unpack(data)

@@ -24,7 +24,8 @@ from throughway.core.ids import ROUTER, SPI_RESERVED_MAX, Host, IpProtocol, Path
 from throughway.core.limits import Limits
 from throughway.core.ports import AhObserved, ControlObserved, IkeObserved, InstalledFlow, Punted
 from throughway.core.reasons import Reason
-from throughway.wire import esp, gre, ike, ipv4, l2tpv3, udp
+from throughway.dataplane.naming import discriminator_of, port_of
+from throughway.wire import gre, ike, ipv4, l2tpv3, udp
 
 _FRAGMENTED_MAX: Final = 4096
 _FRAGMENTED_S: Final = 30.0
@@ -244,11 +245,11 @@ class FakeDataPlane:
         parsed = ipv4.parse(packet)
         if parsed is None or not parsed.has_first_bytes or not self._is_ours(parsed, parsed.destination):
             return
-        name = _discriminator(parsed)
+        name = discriminator_of(parsed)
         if name is None:
             return
         self._peers.add(parsed.destination)
-        key = FlowKey.to_peer(parsed.protocol, ROUTER, Peer(parsed.destination), name, _port(parsed))
+        key = FlowKey.to_peer(parsed.protocol, ROUTER, Peer(parsed.destination), name, port_of(parsed))
         mapping = self._mappings.get(key)
         if mapping is None:
             self.punted.append(Punted(key, packet, is_copy=True))
@@ -258,7 +259,7 @@ class FakeDataPlane:
     def _is_ours(self, packet: ipv4.Ipv4Packet, peer: IPv4Address) -> bool:
         """Tell whether a packet is carried by mappings: no ports and not the GRE of PPTP, or a port that is kept."""
         if packet.protocol == IpProtocol.UDP:
-            return _port(packet) in self._ports_kept | self._kept.get(peer, frozenset())
+            return port_of(packet) in self._ports_kept | self._kept.get(peer, frozenset())
         if packet.protocol == IpProtocol.GRE and packet.has_first_bytes:
             header = gre.parse(packet.payload)
             return header is None or header.version != gre.VERSION_PPTP
@@ -273,17 +274,17 @@ class FakeDataPlane:
                 self._reasons[Reason.FRAGMENT_BEFORE_FIRST] += 1
                 return None
             return key
-        discriminator = _discriminator(packet)
+        discriminator = discriminator_of(packet)
         is_reserved = packet.protocol == IpProtocol.ESP and discriminator in range(SPI_RESERVED_MAX + 1)
         if discriminator is None or is_reserved:
             self._reasons[Reason.MALFORMED if discriminator is None else Reason.RESERVED_SPI] += 1
             return None
         if direction is Direction.TO_INSIDE:
             path = Path(Peer(packet.source), self._addresses.index(packet.destination))
-            key = FlowKey.to_inside(packet.protocol, path, discriminator, _port(packet))
+            key = FlowKey.to_inside(packet.protocol, path, discriminator, port_of(packet))
         else:
             host, peer = Host(packet.source), Peer(packet.destination)
-            key = FlowKey.to_peer(packet.protocol, host, peer, discriminator, _port(packet))
+            key = FlowKey.to_peer(packet.protocol, host, peer, discriminator, port_of(packet))
         if packet.more_fragments:
             while len(self._fragmented) >= _FRAGMENTED_MAX:
                 del self._fragmented[next(iter(self._fragmented))]
@@ -381,34 +382,3 @@ class FakeDataPlane:
         host_port = datagram.source_port if direction is Direction.TO_PEER else datagram.destination_port
         self.observed.append(IkeObserved(host, peer, direction, floated, message, host_port=host_port))
         return True
-
-
-def _port(packet: ipv4.Ipv4Packet) -> int:
-    """Read a port that both ends of a datagram use and that may be kept; 0 for all other packets."""
-    datagram = udp.parse(packet.payload) if packet.protocol == IpProtocol.UDP and packet.has_first_bytes else None
-    if datagram is None or datagram.source_port != datagram.destination_port:
-        return 0
-    return datagram.source_port if datagram.source_port in (UdpPort.IKE, UdpPort.L2TP) else 0
-
-
-def _discriminator(packet: ipv4.Ipv4Packet) -> int | None:
-    """Read what names the tunnel of a packet that has its first bytes; None where it is malformed."""
-    match packet.protocol:
-        case IpProtocol.UDP:
-            datagram = udp.parse(packet.payload)
-            message = ike.parse(datagram.payload) if datagram else None
-            return message.initiator_spi if message else None
-        case IpProtocol.ESP:
-            header = esp.parse(packet.payload)
-            return header.spi if header else None
-        case IpProtocol.GRE:
-            front = gre.parse(packet.payload)
-            return discriminators.of_gre(front.key) if front else None
-        case IpProtocol.L2TPV3:
-            session = l2tpv3.session_id(packet.payload)
-            if session:
-                return discriminators.of_l2tpv3_session(session)
-            control = l2tpv3.parse_control(packet.payload[l2tpv3.SESSION_ID_SIZE :])
-            return discriminators.of_l2tpv3_control(control.control_connection_id) if control else None
-        case _:
-            return discriminators.NONE

@@ -1,12 +1,15 @@
-"""The records of the rings and of the table of fragments, as Python values; `abi` has their layouts."""
+"""The records of the rings and of the tables of fragments and traces, as Python values; `abi` has their layouts."""
 
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Peer
-from throughway.dataplane.abi import LAYOUTS, FragmentState, ObservedKind, PuntKind, unpack_key
+from throughway.core.ids import Host, IpProtocol, Peer
+from throughway.core.ports import AhObserved, ControlObserved, Disowned, IkeObserved, Report
+from throughway.dataplane.abi import LAYOUTS, TRACE_TIMES, FragmentState, ObservedKind, PuntKind, unpack_key
+from throughway.wire import udp
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +124,47 @@ class ObservedRecord:
             host_port,
             bytes(data[layout.size : layout.size + filled]),
         )
+
+
+def with_checksum(punt: PuntRecord) -> PuntRecord:
+    """Write the checksum of a datagram that a virtual machine or a namespace of this router left to the hardware.
+
+    The kernel knows of such a packet that the checksum is still to be written; what comes back from here it takes as
+    it is.
+    """
+    if punt.key.protocol != IpProtocol.UDP:
+        return punt
+    size = punt.link_header_size
+    return replace(punt, frame=punt.frame[:size] + udp.with_checksum(punt.frame[size:]))
+
+
+def report_of(seen: ObservedRecord) -> Report:
+    """Say what was observed in the words of the core."""
+    match seen.kind:
+        case ObservedKind.IKE:
+            return IkeObserved(
+                seen.host, seen.peer, seen.direction, seen.floated, seen.message, seen.slot, seen.host_port
+            )
+        case ObservedKind.CONTROL:
+            return ControlObserved(
+                seen.host, seen.peer, seen.direction, seen.protocol, seen.message, seen.slot, seen.host_port
+            )
+        case ObservedKind.AH:
+            return AhObserved(seen.host, seen.peer)
+        case ObservedKind.DISOWNED:
+            return Disowned(seen.host, seen.peer, seen.protocol, seen.discriminator, seen.code, seen.slot)
+
+
+def pack_trace() -> bytes:
+    """Write a `struct trace` in which nothing is noted yet."""
+    return bytes(LAYOUTS["trace"].size)
+
+
+def unpack_trace(data: bytes) -> tuple[int, ...]:
+    """Read the times of a `struct trace`, in nanoseconds of CLOCK_MONOTONIC, the latest last."""
+    _, noted, _, times = LAYOUTS["trace"].format.unpack(data)
+    ring = struct.unpack(f"={TRACE_TIMES}Q", times)
+    if noted <= TRACE_TIMES:
+        return ring[:noted]
+    latest = noted % TRACE_TIMES
+    return ring[latest:] + ring[:latest]

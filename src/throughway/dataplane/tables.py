@@ -17,7 +17,7 @@ from throughway.core.reasons import Reason
 from throughway.dataplane import abi
 from throughway.dataplane.libbpf import test_run
 from throughway.dataplane.libbpf_maps import BpfMap
-from throughway.dataplane.records import FragmentName, FragmentRecord
+from throughway.dataplane.records import FragmentName, FragmentRecord, pack_trace, unpack_trace
 
 _NS: Final = 1_000_000_000
 _LAST_NS_AT: Final = abi.LAYOUTS["mapping"].offset_of("last_ns")
@@ -168,7 +168,7 @@ class Tables:
         packed = abi.pack_key(key)
         if self._traces.lookup(packed) is not None:
             return
-        self._traces.update(packed, abi.pack_trace())
+        self._traces.update(packed, pack_trace())
         if test_run(self._control, abi.ControlRequest(op=abi.ControlOp.TRACE, key=key).pack()).verdict:
             self._traces.delete(packed)
 
@@ -181,13 +181,13 @@ class Tables:
         """Read the times of all traced flows, in no order."""
         for packed, value in self._traces.items():
             # Two processors may have noted at once, out of order by a hair.
-            times = sorted(at / _NS for at in abi.unpack_trace(value))
+            times = sorted(at / _NS for at in unpack_trace(value))
             yield FlowTrace(abi.unpack_key(packed), tuple(times))
 
     def forget_traces(self) -> None:
         """Forget what an earlier run traced: whoever wants it now will ask."""
         for packed, _ in list(self._traces.items()):
-            self._traces.delete(packed)
+            self.untrace(abi.unpack_key(packed))
 
     def reasons(self) -> dict[Reason, int]:
         """Sum up the packets by reason over all processors."""
