@@ -121,6 +121,19 @@ def test_fragments_fan_outs_and_large_packets_take_the_long_way(known: Gateway, 
     assert ends.alice.collect() == ends.bob.collect() == []
 
 
+def test_traced_flows_take_the_long_way_where_their_times_are_noted(known: Gateway, ends: Ends) -> None:
+    for key in (TO_INSIDE, TO_PEER):
+        known.plane.trace(key)
+    ends.peer.send_esp(PEER, OUTSIDE, SPI, range(1, 2))
+    ends.alice.send_esp(ALICE, PEER, OUT_SPI, range(1, 2))
+    known.until("both are forwarded", lambda: forwarded(known) == 2)
+    assert {trace.key: len(trace.times) for trace in known.plane.traces()} == {TO_INSIDE: 1, TO_PEER: 0}
+    for key in (TO_INSIDE, TO_PEER):
+        known.plane.untrace(key)
+    ends.peer.send_esp(PEER, OUTSIDE, SPI, range(2, 3))
+    known.until("it goes around again", lambda: len(ends.alice.collect()) == 1)
+
+
 def test_a_frame_for_somebody_else_is_not_forwarded(known: Gateway, ends: Ends) -> None:
     """The interface listens to everything, as with tcpdump, and sees a frame that has another destination."""
     with inside(known.net.router):
