@@ -139,9 +139,10 @@ class Limits:
     """Inbound SPIs of one peer that credits may still decide. What comes above it counts as not announced."""
 
     uncredited_spis_per_peer_max: int = 256
-    """Inbound SPIs of one peer that no evidence announced. Above it the least recently used one makes room,
-    so that forged packets push out each other and not the tunnels that were negotiated. L2TPv3 sessions that no
-    host has asked for count for themselves."""
+    """Inbound SPIs of one peer that no evidence announced. Above it the least recently used one makes room, of
+    those first that two readings of the counters have not shown to be in use. So forged packets push out each
+    other, and neither what was negotiated nor what goes on. L2TPv3 sessions that no host has asked for count for
+    themselves."""
 
     uncredited_spis_per_host: int = 4
     """The same, for each host that exchanges something with the peer, where that is more."""

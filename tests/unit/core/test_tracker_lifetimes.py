@@ -166,6 +166,25 @@ def test_forged_spis_of_one_peer_are_bounded() -> None:
     assert play.candidates(OTHER_PEER, IN_1) == {ALICE, BOB}
 
 
+def test_a_tunnel_in_use_that_nothing_announced_outlives_a_flood() -> None:
+    """Two readings of the counters showed it in use. A flood has each of its SPIs once, and all of them later."""
+    play = small(uncredited_spis_per_peer_max=8)
+    play >> EspFromInside(ALICE, PEER, OUT_A, 200_000) >> EspUnclaimed(Path(PEER), IN_1, 200_000)
+    key = to_inside(PEER, IN_1)
+    for _ in range(2):
+        play.now += LIMITS.counters_every_s
+        play >> counters(play, play.now - LIMITS.counters_every_s, key)
+    for n in range(100):
+        play.now += 0.001
+        play >> EspUnclaimed(Path(PEER), Spi(0x10000 + n), 5000)
+    assert play.candidates(PEER, IN_1) == {ALICE}
+    assert len([key for key in play.mappings if key.host != ALICE]) == 8
+    play.now += LIMITS.counters_every_s
+    play >> counters(play, play.now, *play.mappings)
+    play >> EspUnclaimed(Path(PEER), IN_2, 5000)
+    assert play.candidates(PEER, IN_1) == {ALICE}, "what moved in one reading alone may be a flood's"
+
+
 def test_a_flood_of_contested_spis_is_bounded_and_leaves_the_negotiated_ones() -> None:
     """Two hosts met in the middle of their conversations may own anything, so every SPI is contested by both."""
     play = small(contested_spis_per_peer_max=8, uncredited_spis_per_peer_max=8)
