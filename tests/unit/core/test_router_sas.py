@@ -2,9 +2,17 @@
 
 from ipaddress import IPv4Address
 
-from tests.unit.core.playbook import Playbook, ikev2_child, ikev2_start, to_inside
+from tests.unit.core.playbook import Playbook, ikev2_child, ikev2_start, to_inside, to_peer
 from throughway.core.commands import FanOut, InstallMapping, Reinject, RemoveMapping
-from throughway.core.events import EspFromInside, EspUnclaimed, OutsideAddressesChanged, RouterSaAdded, RouterSaDeleted
+from throughway.core.events import (
+    CountersRead,
+    EspFromInside,
+    EspUnclaimed,
+    FlowCount,
+    OutsideAddressesChanged,
+    RouterSaAdded,
+    RouterSaDeleted,
+)
 from throughway.core.ids import ROUTER, Host, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis, Certain
@@ -98,6 +106,27 @@ def test_it_takes_an_spi_that_was_believed_to_be_a_hosts(play: Playbook) -> None
     play >> RouterSaAdded(Path(PEER), IN_1) << InstallMapping(to_inside(PEER, IN_1), ROUTER)
     tell(play, EspFromInside(BOB, PEER, Spi(0xB1), 5000))
     assert play.candidates(PEER, IN_1) == {ROUTER}, "a newcomer does not shake it"
+
+
+def test_it_takes_an_spi_that_fell_idle_and_its_host_has_the_credit_again(play: Playbook) -> None:
+    tell(play, *ikev2_start(ALICE, PEER, 0xA), EspUnclaimed(Path(PEER), IN_1, 1))
+    play.wait_until(play.now + LIMITS.esp_idle_s + 2 * LIMITS.sweep_every_s)
+    assert play.mappings == {}
+    play >> RouterSaAdded(Path(PEER), IN_1) << InstallMapping(to_inside(PEER, IN_1), ROUTER)
+    tell(play, EspUnclaimed(Path(PEER), IN_2, 1))
+    assert play.tracker.verdict(Path(PEER), IN_2) == Certain(ALICE, Basis.CREDIT)
+    assert play.tracker.mapping_count == len(play.mappings) == 2
+
+
+def test_it_is_offered_to_no_host_that_only_sends(play: Playbook) -> None:
+    """Bob's tunnel stays one-way, but what the kernel has is not his."""
+    tell(play, *ikev2_start(ALICE, PEER, 0xA), EspUnclaimed(Path(PEER), IN_2, 1))
+    tell(play, RouterSaAdded(Path(PEER), IN_1), *ikev2_start(BOB, PEER, 0xB), EspFromInside(BOB, PEER, Spi(0xB1), 1))
+    play.now += 2 * LIMITS.one_way_s
+    moved = (to_inside(PEER, IN_1), to_inside(PEER, IN_2), to_peer(BOB, PEER, 0xB1))
+    play >> CountersRead(tuple(FlowCount(key, 2, 0, play.now) for key in moved))
+    assert play.candidates(PEER, IN_1) == {ROUTER}
+    assert play.candidates(PEER, IN_2) == {ALICE, BOB}
 
 
 def test_it_is_kept_while_it_is_silent(play: Playbook) -> None:
