@@ -16,6 +16,7 @@ from tests.properties.recorded import Frame, Session
 from tests.properties.test_laws_can_fail import FirstGuess
 from tests.properties.world import OUTSIDE, PEERS, World
 from throughway.core.ids import Host, IpProtocol, Path, Spi
+from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis, Certain, Contested, Unknown
 
 pytestmark = needs_captures
@@ -158,6 +159,42 @@ def test_who_negotiates_when_the_other_is_done_is_certain_at_once() -> None:
 def test_equal_spis_of_clients_that_negotiate_together_reach_both() -> None:
     for session in recorded.native():
         merged([Client(number, session, 0.0, keeps_spis=True) for number in range(3)])
+
+
+class EqualLater(Merged):
+    """Clients that chose equal SPIs and do not negotiate together: the later ones' are the first one's at first."""
+
+    def _look(self) -> None:
+        pass
+
+    def go_on(self, seconds: int) -> None:
+        """Let each client send its last packet again every second, and the server its own to all of them."""
+        outward = {client: [frame for frame in client.session.frames if frame.spi] for client in self._clients}
+        for _ in range(seconds):
+            for client, frames in outward.items():
+                self.world.plane.from_inside(_last(frames, from_client=True).packet(client.host, PEER))
+                self._come_in(client, _last(frames, from_client=False))
+            self.world.wait(1.0)
+
+
+def _last(frames: Sequence[Frame], *, from_client: bool) -> Frame:
+    return [frame for frame in frames if frame.from_client is from_client][-1]
+
+
+def test_equal_spis_of_clients_that_negotiate_later_reach_both_in_the_end() -> None:
+    """The later one only sends, which is a sign that the first one's SPI is its own too."""
+    for session, offset in product(recorded.native(), OFFSETS_S):
+        clients = [Client(number, session, number * offset, keeps_spis=True) for number in range(2)]
+        play = EqualLater(clients)
+        play.play()
+        play.go_on(int(2 * Limits().one_way_s))
+        play._look()
+        play.world.received.clear()
+        play.go_on(3)
+        spi = _last([frame for frame in session.frames if frame.spi], from_client=False).spi
+        assert spi is not None
+        for client in clients:
+            assert len(play.world.received[client.host, PEER, spi]) == 6, f"{session.name}, {offset} s: {client.host}"
 
 
 @st.composite
