@@ -104,6 +104,7 @@ def test_limits_are_those_of_the_core(loaded: BpfObject) -> None:
     assert limits.fan_out_max == abi.FAN_OUT_MAX
     assert limits.held_per_flow_max == abi.HELD_PER_FLOW_MAX
     assert limits.outside_addresses_max == abi.SLOTS_MAX
+    assert loaded.maps["traces"].max_entries == limits.traces_max
     assert limits.trace_times_max == abi.TRACE_TIMES
     assert round(limits.trace_gap_s * 1e9) == abi.TRACE_GAP_NS
 

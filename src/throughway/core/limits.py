@@ -116,7 +116,7 @@ class Limits:
     """How often the times of traced packets are read, while there are any."""
 
     traces_max: int = 8192
-    """Flows whose packets' times are noted, in total. Shared with bpf/keys.h."""
+    """Flows whose packets' times are noted, in total; the size of the kernel's table."""
 
     trace_times_max: int = 64
     """Times that are kept of one traced flow. Shared with bpf/keys.h."""

@@ -96,6 +96,7 @@ def _load(folder: GatewayFolder, limits: Limits, path: Path, reuse: dict[str, in
         "mappings": limits.mappings_max,
         "senders": limits.mappings_max,
         "pending": limits.pending_max,
+        "traces": limits.traces_max,
         "kept_ports": limits.kept_ports_max,
     }
     loaded = BpfObject.load(path, sizes=sizes, reuse=reuse)

@@ -13,10 +13,11 @@ from throughway.core.events import (
     FlowCount,
     FlowTrace,
     IkeExchange,
+    OutsideAddressesChanged,
     TracesRead,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Path, Peer, Spi
+from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis, Certain, Contested
 
@@ -30,8 +31,9 @@ ROUND_TRIP_S = 0.04
 class Traffic:
     """Tunnels to one peer, with traffic; plays what the data plane would note, a reading at a time."""
 
-    def __init__(self, play: Playbook, seed: int = 1) -> None:
+    def __init__(self, play: Playbook, path: Path, seed: int = 1) -> None:
         self._play = play
+        self._path = path
         self._random = Random(seed)  # noqa: S311 - a model, no secret
         self._times: dict[FlowKey, list[float]] = {}
         self.talks: list[Callable[[float], None]] = []
@@ -50,8 +52,8 @@ class Traffic:
 
         def talk(at: float) -> None:
             for sent in self._poisson(at, rate):
-                self._note(to_inside(PEER, spi), sent)
-                if owner in self._play.mappings.get(to_inside(PEER, spi), ()):
+                self._note(self._inside(spi), sent)
+                if owner in self._play.mappings.get(self._inside(spi), ()):
                     self._note(to_peer(owner, PEER, out_of(owner)), sent + self._random.uniform(0.001, 0.003))
 
         self.talks.append(talk)
@@ -61,7 +63,7 @@ class Traffic:
 
         def talk(at: float) -> None:
             for sent in self._poisson(at, rate):
-                self._note(to_inside(PEER, spi), sent)
+                self._note(self._inside(spi), sent)
 
         self.talks.append(talk)
 
@@ -71,7 +73,7 @@ class Traffic:
         def talk(at: float) -> None:
             for sent in self._poisson(at, rate):
                 self._note(to_peer(owner, PEER, out_of(owner)), sent)
-                self._note(to_inside(PEER, spi), sent + ROUND_TRIP_S + self._random.uniform(0.0, 0.001))
+                self._note(self._inside(spi), sent + ROUND_TRIP_S + self._random.uniform(0.0, 0.001))
 
         self.talks.append(talk)
 
@@ -102,6 +104,9 @@ class Traffic:
             elif isinstance(command, Untrace | RemoveMapping):
                 self.traced.pop(command.key, None)
 
+    def _inside(self, spi: Spi) -> FlowKey:
+        return FlowKey.to_inside(IpProtocol.ESP, self._path, spi)
+
     def _note(self, key: FlowKey, at: float) -> None:
         self._times.setdefault(key, []).append(at)
 
@@ -120,13 +125,13 @@ def into(host: Host) -> Spi:
     return Spi(0x10000000 + int(host) % 256)
 
 
-def power_cut(play: Playbook, hosts: list[Host]) -> Traffic:
+def power_cut(play: Playbook, hosts: list[Host], slot: int = 0) -> Traffic:
     """Let all hosts negotiate and send before any of them hears of the peer; then their SPIs come in another order."""
-    traffic = Traffic(play)
+    traffic = Traffic(play, Path(PEER, slot))
     for number, host in enumerate(hosts):
         traffic.start(host, number)
     for host in sorted(hosts, key=lambda host: int(host) * 7 % 11):
-        traffic.tell(EspUnclaimed(Path(PEER), into(host), 1))
+        traffic.tell(EspUnclaimed(Path(PEER, slot), into(host), 1))
     return traffic
 
 
@@ -139,6 +144,20 @@ def test_who_answers_is_the_owner(play: Playbook) -> None:
     traffic.run(20)
     assert play.tracker.verdict(Path(PEER), into(ALICE)) == Certain(ALICE, Basis.ANSWERS)
     assert play.candidates(PEER, into(BOB)) == {BOB}, "the other SPI is the other host's"
+
+
+def test_who_answers_on_another_address_is_the_owner_there(play: Playbook) -> None:
+    """What hosts send names no address of ours, and what the peer sends does."""
+    addresses = (IPv4Address("192.0.2.2"), IPv4Address("192.0.2.3"))
+    play >> OutsideAddressesChanged((), addresses, (1,))
+    traffic = power_cut(play, [ALICE, BOB], slot=1)
+    assert play.tracker.verdict(Path(PEER, 1), into(ALICE)) == Contested((ALICE, BOB))
+    for host in (ALICE, BOB):
+        traffic.asked(host, into(host))
+    traffic.run(20)
+    for host in (ALICE, BOB):
+        assert play.tracker.verdict(Path(PEER, 1), into(host)) == Certain(host, Basis.ANSWERS)
+    assert traffic.traced == {}
 
 
 def test_what_is_decided_is_traced_no_more(play: Playbook) -> None:
