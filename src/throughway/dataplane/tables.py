@@ -64,8 +64,10 @@ class Tables:
     def keep_with_every_peer(self, flags: abi.KeptFlag) -> None:
         """Have hosts keep these ports with every peer, besides those that the tables of an earlier run have."""
         if (value := self._config.lookup(_FIRST)) is not None:
-            *rest, ports_kept = abi.LAYOUTS["config"].format.unpack(value)
-            self._config.update(_FIRST, abi.LAYOUTS["config"].format.pack(*rest, ports_kept | flags))
+            written, at = bytearray(value), abi.LAYOUTS["config"].offset_of("ports_kept")
+            (present,) = struct.unpack_from("=I", written, at)
+            struct.pack_into("=I", written, at, present | flags)
+            self._config.update(_FIRST, bytes(written))
 
     def peers_with_kept_ports(self) -> list[Peer]:
         """Read with which peers hosts keep ports, in no order."""
