@@ -166,7 +166,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("punts_per_host", "I"),
         ("ike_per_address", "I"),
         ("fragments_per_address", "I"),
-        ("zero32", "I"),
+        ("check_source", "I"),
         ("short_until_ns", "Q"),
         ("insides", f"{4 * SHORT_INSIDES_MAX}s"),
     ),
@@ -318,6 +318,7 @@ class ConfigRecord:
     punts_per_host: int
     ike_per_address: int
     fragments_per_address: int
+    check_source: bool = True
     short_until_ns: int = 0
     insides: tuple[int, ...] = ()
 
@@ -341,7 +342,7 @@ class ConfigRecord:
             self.punts_per_host,
             self.ike_per_address,
             self.fragments_per_address,
-            0,
+            self.check_source,
             self.short_until_ns,
             struct.pack(f"={SHORT_INSIDES_MAX}I", *self.insides, *(0,) * (SHORT_INSIDES_MAX - len(self.insides))),
         )
