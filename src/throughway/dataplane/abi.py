@@ -186,6 +186,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("ike_per_address", "I"),
         ("fragments_per_address", "I"),
         ("ports_kept", "I"),
+        ("check_source", "I"),
+        ("zero32", "I"),
         ("short_until_ns", "Q"),
         ("insides", f"{4 * SHORT_INSIDES_MAX}s"),
     ),
@@ -342,6 +344,7 @@ class ConfigRecord:
     ike_per_address: int
     fragments_per_address: int
     ports_kept: KeptFlag = KeptFlag.NONE
+    check_source: bool = True
     short_until_ns: int = 0
     insides: tuple[int, ...] = ()
 
@@ -366,6 +369,8 @@ class ConfigRecord:
             self.ike_per_address,
             self.fragments_per_address,
             self.ports_kept,
+            self.check_source,
+            0,
             self.short_until_ns,
             struct.pack(f"={SHORT_INSIDES_MAX}I", *self.insides, *(0,) * (SHORT_INSIDES_MAX - len(self.insides))),
         )

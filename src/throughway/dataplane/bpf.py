@@ -95,6 +95,7 @@ class BpfDataPlane:
         self._outside = settings.outside
         self._addresses = self._tables.outside_addresses()
         self._short_until_ns = 0
+        self._check_source = True
         self._insides: tuple[Interface, ...] = ()
         self._injector: Injector | None = None
         self._returner: Injector | None = None
@@ -203,22 +204,28 @@ class BpfDataPlane:
         for peer, ports in kept.items():
             self._tables.keep_ports(peer, ports)
 
-    def allow_short_path(self, seconds: float) -> None:
+    def allow_short_path(self, seconds: float, *, check_source: bool = True) -> None:
         """Let packets of known flows go around the stack's forwarding for so long; 0 ends it at once.
 
         Only where no rules but ours look at forwarded packets: they would not see these. It has to be said again and
-        again, so that it ends when nobody watches the rules any more.
+        again, so that it ends when nobody watches the rules any more. With `check_source` a packet goes by it only if
+        the route to its source leads back, as reverse path filtering may want it.
         """
         self._short_until_ns = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
+        self._check_source = check_source
         self._configure()
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """Where the programs are attached, the outside first."""
+        return self._outside, *self._insides
 
     def others_at_ingress(self) -> str | None:
         """Name an interface of ours where somebody else's filter or program looks at what comes in.
 
         It would not see what goes the short path from there. Raises KernelRefused.
         """
-        here = (self._outside, *self._insides)
-        return next((each.name for each in here if self._attachments.has_others(each.index)), None)
+        return next((each.name for each in self.interfaces if self._attachments.has_others(each.index)), None)
 
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last.
@@ -367,6 +374,7 @@ class BpfDataPlane:
                 ike_per_address=limits.ike_per_host_rate,
                 fragments_per_address=limits.early_fragments_per_address_rate,
                 ports_kept=abi.kept_flags(settings.ports_kept),
+                check_source=self._check_source,
                 short_until_ns=self._short_until_ns,
                 insides=tuple(each.index for each in self._insides[: abi.SHORT_INSIDES_MAX]),
             )
