@@ -55,7 +55,7 @@ def keeping(row: Row, nft: Nft) -> Nft:
 
 
 def for_bpf(row: Row) -> int:
-    return counted(row, "inet leaving_witness out", "for BPF")
+    return counted(row, "chain inet leaving_witness out", "for BPF")
 
 
 def flows(row: Row, port: int) -> int:
