@@ -25,19 +25,10 @@ from typing import Final, Self
 
 from throughway.core.events import AdoptedFlow, FlowCount
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer, UdpPort
+from throughway.core.ids import Host, Peer, UdpPort
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.core.ports import (
-    AhObserved,
-    ControlObserved,
-    Disowned,
-    IkeObserved,
-    InstalledFlow,
-    Interface,
-    Punted,
-    Report,
-)
+from throughway.core.ports import InstalledFlow, Interface, Punted, Report
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi, adopt, pins
 from throughway.dataplane.attach import Attachments, AttachMode
@@ -49,10 +40,10 @@ from throughway.dataplane.inject import Injector, Sent
 from throughway.dataplane.libbpf import BpfObject
 from throughway.dataplane.pins import GatewayFolder
 from throughway.dataplane.records import ObservedRecord, PuntRecord
+from throughway.dataplane.reports import report_of, with_checksum
 from throughway.dataplane.ring import Ring
 from throughway.dataplane.sweep import Sweep
 from throughway.dataplane.tables import Tables
-from throughway.wire import udp
 
 _BATCH_MAX: Final = 64
 """Records of each ring that one call of `read` takes: about a millisecond of work."""
@@ -171,11 +162,11 @@ class BpfDataPlane:
         for data in self._observed.read(_BATCH_MAX):
             seen = ObservedRecord.unpack(data)
             if seen.at_ns >= self._stale_before_ns:
-                told.append(_report(seen))
+                told.append(report_of(seen))
             else:
                 self.stale_records += 1
         for data in self._punts.read(_BATCH_MAX):
-            punt = _with_checksum(PuntRecord.unpack(data))
+            punt = with_checksum(PuntRecord.unpack(data))
             if punt.at_ns < self._stale_before_ns:
                 self.stale_records += 1
                 self._dropped[Reason.HELD_TOO_LONG] += punt.kind in (abi.PuntKind.HELD, abi.PuntKind.FRAGMENT)
@@ -381,34 +372,5 @@ class BpfDataPlane:
         )
 
 
-def _with_checksum(punt: PuntRecord) -> PuntRecord:
-    """Write the checksum of a datagram that a virtual machine or a namespace of this router left to the hardware.
-
-    The kernel knows of such a packet that the checksum is still to be written; what comes back from here it takes as
-    it is.
-    """
-    if punt.key.protocol != IpProtocol.UDP:
-        return punt
-    size = punt.link_header_size
-    return replace(punt, frame=punt.frame[:size] + udp.with_checksum(punt.frame[size:]))
-
-
 def _used_or_made(flow: InstalledFlow) -> FlowCount:
     return flow.count if flow.count.packets else replace(flow.count, last_packet_at=flow.created_at)
-
-
-def _report(seen: ObservedRecord) -> Report:
-    """Say what was observed in the words of the core."""
-    match seen.kind:
-        case abi.ObservedKind.IKE:
-            return IkeObserved(
-                seen.host, seen.peer, seen.direction, seen.floated, seen.message, seen.slot, seen.host_port
-            )
-        case abi.ObservedKind.CONTROL:
-            return ControlObserved(
-                seen.host, seen.peer, seen.direction, seen.protocol, seen.message, seen.slot, seen.host_port
-            )
-        case abi.ObservedKind.AH:
-            return AhObserved(seen.host, seen.peer)
-        case abi.ObservedKind.DISOWNED:
-            return Disowned(seen.host, seen.peer, seen.protocol, seen.discriminator, seen.code, seen.slot)
