@@ -201,6 +201,8 @@ struct config {
 	__u32 ike_per_address;  /* observed messages: IKE and all others */
 	__u32 fragments_per_address;
 	__u32 ports_kept;       /* KEPT_IKE, KEPT_L2TP: with every peer */
+	__u32 check_source;     /* packets that go around forwarding are held to reverse path filtering */
+	__u32 zero32;
 	__u64 short_until_ns;   /* CLOCK_MONOTONIC; until then known flows may go around the stack's forwarding */
 	__u32 insides[SHORT_INSIDES_MAX]; /* indexes of inside interfaces that they may leave by; 0 behind the last */
 };

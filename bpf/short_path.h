@@ -10,7 +10,7 @@
  *   UDP, whose checksum covers the addresses                                         the long way
  *   fragments, IP options, segments still to be cut, padding, a priority tag, a mark  the long way
  *   the route, by the kernel's own tables and rules; the MTU                          looked up
- *   whether the source may come in here (reverse path filtering)                      only if its route leads back here
+ *   whether the source may come in here, with reverse path filtering                  only if its route leads back here
  *   the neighbour                                                                     resolved, or the long way
  *   the interface that it leaves by                                                   one of ours, or the long way
  *   the queue that its TOS asks for                                                   set
@@ -63,12 +63,15 @@ static __always_inline long route_find(const struct packet *p, __u32 came_by, __
  */
 static __always_inline int way_find(const struct packet *p, __be32 to, struct bpf_fib_lookup *route)
 {
-	long answer = route_find(p, LOOPBACK_INDEX, to, p->source, 0, route);
+	long answer;
 
-	if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return 0;
-	if (route->ifindex != p->skb->ifindex)
-		return 0;
+	if (p->config->check_source) {
+		answer = route_find(p, LOOPBACK_INDEX, to, p->source, 0, route);
+		if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_NO_NEIGH)
+			return 0;
+		if (route->ifindex != p->skb->ifindex)
+			return 0;
+	}
 	answer = route_find(p, p->skb->ifindex, p->source, to, p->size, route);
 	/* The next hop may be one of IPv6. */
 	return answer == BPF_FIB_LKUP_RET_SUCCESS && route->family == FAMILY_IPV4;

@@ -21,6 +21,7 @@ from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Peer
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi
+from throughway.dataplane.config import ConfigRecord
 from throughway.dataplane.libbpf import BpfObject, test_run
 from throughway.dataplane.records import FragmentRecord, ObservedRecord, PuntRecord
 from throughway.dataplane.ring import Ring
@@ -199,7 +200,7 @@ class Gateway:
             "fragments_per_address": 1000,
             "ports_kept": abi.KeptFlag.NONE,
         }
-        record = abi.ConfigRecord(**(usual | changes))  # type: ignore[arg-type]
+        record = ConfigRecord(**(usual | changes))  # type: ignore[arg-type]
         self.loaded.maps["config"].update(struct.pack("=I", 0), record.pack())
 
     def run(

@@ -11,6 +11,7 @@ from throughway.core.flows import FlowKey
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi
 from throughway.dataplane.abi import PendingState
+from throughway.dataplane.config import ConfigRecord
 from throughway.dataplane.libbpf import BpfObject, test_run
 
 from .gateway import (
@@ -225,7 +226,7 @@ def test_a_rate_of_nothing_lets_nothing_ask(gateway: Gateway) -> None:
 
 def test_a_full_table_of_flows_is_said(wan: int) -> None:
     with BpfObject.load(OBJECT, sizes={"pending": 2, "mappings": 64, "senders": 64}) as loaded:
-        config = abi.ConfigRecord(
+        config = ConfigRecord(
             addresses=(IPv4Address(OUTSIDE),),
             outside_ifindex=wan,
             link_header_size=14,

@@ -15,10 +15,10 @@ from throughway.lab.waiting import holds_within
 
 LIVING = """
 import sys
-from throughway.lab.cli import _ended_by_signals
+from throughway.lab.signals import ended_by_signals
 from throughway.lab.testbed import Testbed
 from throughway.lab.waiting import holds_within
-with _ended_by_signals(), Testbed() as bed:
+with ended_by_signals(), Testbed() as bed:
     device, _ = bed.topology.device("device")
     device.start("ping", "127.0.0.1")
     bed.capture()

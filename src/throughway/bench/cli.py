@@ -3,10 +3,8 @@
 import dataclasses
 import json
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -18,6 +16,7 @@ from throughway.control.errors import ControlError
 from throughway.core.errors import ThroughwayError
 from throughway.lab.programs import is_present
 from throughway.lab.progress import Progress
+from throughway.lab.signals import ended_by_signals
 
 FAILED = 1
 INTERRUPTED = 130
@@ -46,7 +45,7 @@ def bench(
     extent = QUICK if quick else Extent()
     if rounds is not None:
         extent = dataclasses.replace(extent, rounds=rounds)
-    with _explained(), _ended_by_signals():
+    with _explained(), ended_by_signals():
         with Progress() as progress:
             results = run(extent, progress.step)
         if as_json:
@@ -76,19 +75,3 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the bench as Ctrl-C does: with everything cleaned up."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    watched = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupt) for number in watched]
-    try:
-        yield
-    finally:
-        for number, handler in zip(watched, before, strict=True):
-            signal.signal(number, handler)

@@ -28,15 +28,11 @@ from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, Peer, UdpPort
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.core.ports import (
-    InstalledFlow,
-    Interface,
-    Punted,
-    Report,
-)
+from throughway.core.ports import InstalledFlow, Interface, Punted, Report
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi, adopt, pins
 from throughway.dataplane.attach import Attachments, AttachMode
+from throughway.dataplane.config import ConfigRecord
 from throughway.dataplane.drain import Drain
 from throughway.dataplane.fragments import EarlyFragments
 from throughway.dataplane.held import HeldPackets
@@ -44,7 +40,8 @@ from throughway.dataplane.hooks import wanted_hooks
 from throughway.dataplane.inject import Injector, Sent
 from throughway.dataplane.libbpf import BpfObject
 from throughway.dataplane.pins import GatewayFolder
-from throughway.dataplane.records import ObservedRecord, PuntRecord, report_of, with_checksum
+from throughway.dataplane.records import ObservedRecord, PuntRecord
+from throughway.dataplane.reports import report_of, with_checksum
 from throughway.dataplane.ring import Ring
 from throughway.dataplane.sweep import Sweep
 from throughway.dataplane.tables import Tables
@@ -90,6 +87,7 @@ class BpfDataPlane:
         self._outside = settings.outside
         self._addresses = self._tables.outside_addresses()
         self._short_until_ns = 0
+        self._check_source = True
         self._insides: tuple[Interface, ...] = ()
         self._injector: Injector | None = None
         self._returner: Injector | None = None
@@ -198,22 +196,28 @@ class BpfDataPlane:
         for peer, ports in kept.items():
             self._tables.keep_ports(peer, ports)
 
-    def allow_short_path(self, seconds: float) -> None:
+    def allow_short_path(self, seconds: float, *, check_source: bool = True) -> None:
         """Let packets of known flows go around the stack's forwarding for so long; 0 ends it at once.
 
         Only where no rules but ours look at forwarded packets: they would not see these. It has to be said again and
-        again, so that it ends when nobody watches the rules any more.
+        again, so that it ends when nobody watches the rules any more. With `check_source` a packet goes by it only if
+        the route to its source leads back, as reverse path filtering may want it.
         """
         self._short_until_ns = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
+        self._check_source = check_source
         self._configure()
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """Where the programs are attached, the outside first."""
+        return self._outside, *self._insides
 
     def others_at_ingress(self) -> str | None:
         """Name an interface of ours where somebody else's filter or program looks at what comes in.
 
         It would not see what goes the short path from there. Raises KernelRefused.
         """
-        here = (self._outside, *self._insides)
-        return next((each.name for each in here if self._attachments.has_others(each.index)), None)
+        return next((each.name for each in self.interfaces if self._attachments.has_others(each.index)), None)
 
     def install(self, key: FlowKey, hosts: Sequence[Host], slot: int = 0) -> None:
         """Give the flow to one host, or a copy to each of several, best candidate last.
@@ -363,7 +367,7 @@ class BpfDataPlane:
     def _configure(self) -> None:
         settings, limits = self._settings, self._settings.limits
         self._tables.configure(
-            abi.ConfigRecord(
+            ConfigRecord(
                 addresses=self._addresses,
                 outside_ifindex=self._outside.index,
                 link_header_size=self._outside.link_header_size,
@@ -375,6 +379,7 @@ class BpfDataPlane:
                 ike_per_address=limits.ike_per_host_rate,
                 fragments_per_address=limits.early_fragments_per_address_rate,
                 ports_kept=abi.kept_flags(settings.ports_kept),
+                check_source=self._check_source,
                 short_until_ns=self._short_until_ns,
                 insides=tuple(each.index for each in self._insides[: abi.SHORT_INSIDES_MAX]),
             )

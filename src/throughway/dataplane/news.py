@@ -1,4 +1,4 @@
-"""News of who else looks at packets: tables and chains of nftables, and IPsec policies, in this network namespace."""
+"""News of who else judges packets: nftables, IPsec policies, settings of interfaces, in this network namespace."""
 
 import socket
 import struct
@@ -7,10 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
+_NETLINK_ROUTE: Final = 0
 _NETLINK_XFRM: Final = 6
 _NETLINK_NETFILTER: Final = 12
 _GROUP_POLICY: Final = 1 << 3
 """XFRMNLGRP_POLICY, the fourth group, as the bit mask of bind (linux/xfrm.h)."""
+_GROUP_NETCONF: Final = 1 << 23
+"""RTNLGRP_IPV4_NETCONF, the 24th (linux/rtnetlink.h)."""
 _GROUP_NFTABLES: Final = 1 << 6
 """NFNLGRP_NFTABLES, the seventh (linux/nfnetlink.h)."""
 _TABLES_AND_CHAINS: Final = frozenset(0x0A00 | kind for kind in (0, 2, 3, 5))
@@ -64,6 +67,11 @@ class News:
 def chain_news() -> News:
     """Listen for tables and chains that come and go. Rules and elements of sets do so with every tunnel."""
     return News(_NETLINK_NETFILTER, _GROUP_NFTABLES, _TABLES_AND_CHAINS)
+
+
+def source_check_news() -> News:
+    """Listen for settings of interfaces such as rp_filter."""
+    return News(_NETLINK_ROUTE, _GROUP_NETCONF)
 
 
 def policy_news() -> News | None:

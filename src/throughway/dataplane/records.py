@@ -1,15 +1,13 @@
 """The records of the rings and of the tables of fragments and traces, as Python values; `abi` has their layouts."""
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, IpProtocol, Peer
-from throughway.core.ports import AhObserved, ControlObserved, Disowned, IkeObserved, Report
+from throughway.core.ids import Host, Peer
 from throughway.dataplane.abi import LAYOUTS, TRACE_TIMES, FragmentState, ObservedKind, PuntKind, unpack_key
-from throughway.wire import udp
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,35 +122,6 @@ class ObservedRecord:
             host_port,
             bytes(data[layout.size : layout.size + filled]),
         )
-
-
-def with_checksum(punt: PuntRecord) -> PuntRecord:
-    """Write the checksum of a datagram that a virtual machine or a namespace of this router left to the hardware.
-
-    The kernel knows of such a packet that the checksum is still to be written; what comes back from here it takes as
-    it is.
-    """
-    if punt.key.protocol != IpProtocol.UDP:
-        return punt
-    size = punt.link_header_size
-    return replace(punt, frame=punt.frame[:size] + udp.with_checksum(punt.frame[size:]))
-
-
-def report_of(seen: ObservedRecord) -> Report:
-    """Say what was observed in the words of the core."""
-    match seen.kind:
-        case ObservedKind.IKE:
-            return IkeObserved(
-                seen.host, seen.peer, seen.direction, seen.floated, seen.message, seen.slot, seen.host_port
-            )
-        case ObservedKind.CONTROL:
-            return ControlObserved(
-                seen.host, seen.peer, seen.direction, seen.protocol, seen.message, seen.slot, seen.host_port
-            )
-        case ObservedKind.AH:
-            return AhObserved(seen.host, seen.peer)
-        case ObservedKind.DISOWNED:
-            return Disowned(seen.host, seen.peer, seen.protocol, seen.discriminator, seen.code, seen.slot)
 
 
 def pack_trace() -> bytes:

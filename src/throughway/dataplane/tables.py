@@ -15,6 +15,7 @@ from throughway.core.ids import ROUTER, Host, Peer, UdpPort
 from throughway.core.ports import InstalledFlow
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi
+from throughway.dataplane.config import ConfigRecord
 from throughway.dataplane.libbpf import test_run
 from throughway.dataplane.libbpf_maps import BpfMap
 from throughway.dataplane.records import FragmentName, FragmentRecord, pack_trace, unpack_trace
@@ -51,7 +52,7 @@ class Tables:
         each = (packed[4 * slot : 4 * slot + 4] for slot in range(min(count, abi.SLOTS_MAX)))
         return tuple(IPv4Address(address) if any(address) else None for address in each)
 
-    def configure(self, config: abi.ConfigRecord) -> None:
+    def configure(self, config: ConfigRecord) -> None:
         """Write what the programs go by."""
         self._config.update(_FIRST, config.pack())
 
@@ -65,8 +66,10 @@ class Tables:
     def keep_with_every_peer(self, flags: abi.KeptFlag) -> None:
         """Have hosts keep these ports with every peer, besides those that the tables of an earlier run have."""
         if (value := self._config.lookup(_FIRST)) is not None:
-            *rest, ports_kept = abi.LAYOUTS["config"].format.unpack(value)
-            self._config.update(_FIRST, abi.LAYOUTS["config"].format.pack(*rest, ports_kept | flags))
+            written, at = bytearray(value), abi.LAYOUTS["config"].offset_of("ports_kept")
+            (present,) = struct.unpack_from("=I", written, at)
+            struct.pack_into("=I", written, at, present | flags)
+            self._config.update(_FIRST, bytes(written))
 
     def peers_with_kept_ports(self) -> list[Peer]:
         """Read with which peers hosts keep ports, in no order."""

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -20,6 +18,7 @@ from throughway.lab.gateway import GatewayKind
 from throughway.lab.progress import Progress
 from throughway.lab.run import run_scenario
 from throughway.lab.scenarios import LIVE, SCENARIOS, Scenario, named
+from throughway.lab.signals import ended_by_signals
 from throughway.lab.testbed import Testbed
 from throughway.lab.transfer import DEFAULT_BYTES, size_of
 
@@ -73,7 +72,7 @@ def run(
     With --all the status is 0 exactly when Throughway passes every scenario, and plain masquerade fails those that it
     cannot do.
     """
-    with _explained(), _ended_by_signals():
+    with _explained(), ended_by_signals():
         transfer_bytes = None if transfer is None else size_of(transfer)
         if every:
             _require_alone(SCENARIO=scenario, clients=clients, gateway=gateway)
@@ -91,7 +90,7 @@ def up(
     once: Annotated[bool, typer.Option(help="Print the table once all tunnels carry data, and end.")] = False,
 ) -> None:
     """Keep the default scenario running and show its tunnels until Ctrl-C, which leaves nothing behind."""
-    with _explained(), _ended_by_signals():
+    with _explained(), ended_by_signals():
         for name in LIVE:
             _require(SCENARIOS[name].what_is_missing())
         progress = Progress()
@@ -191,19 +190,3 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the lab as Ctrl-C does: with everything cleaned up."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    watched = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupt) for number in watched]
-    try:
-        yield
-    finally:
-        for number, handler in zip(watched, before, strict=True):
-            signal.signal(number, handler)

@@ -26,6 +26,9 @@ from throughway.lab.waiting import wait_until
 ROOT: Final = Path("/var/tmp/throughway-lab")  # noqa: S108 - each lab has a folder of its own there, of mode 0700
 PCAP_HEADER_BYTES: Final = 24
 
+CAPTURE_BUFFER_KIB: Final = 64 << 10
+"""Room for what comes while tcpdump writes: with less, a flood pushes out of the capture what other devices say."""
+
 
 class Testbed:
     """The namespaces, guests and processes of one lab. Leaving it ends them all.
@@ -126,6 +129,7 @@ class Testbed:
             # Without -Z root Debian's tcpdump gives up the right to write here.
             namespace.start(
                 *("tcpdump", "-Z", "root", "-n", "-U", "-s", str(snap_bytes), "--immediate-mode"),
+                *("-B", str(CAPTURE_BUFFER_KIB)),
                 "-i",
                 interface,
                 "-w",

@@ -14,7 +14,7 @@ import structlog
 from throughway.core.errors import KernelRefused
 from throughway.dataplane import ipsec
 from throughway.dataplane.bpf import BpfDataPlane
-from throughway.dataplane.news import News, chain_news, legacy_tables, policy_news
+from throughway.dataplane.news import News, chain_news, legacy_tables, policy_news, source_check_news
 from throughway.dataplane.nft import Nft
 from throughway.policy.short_path import who_looks
 
@@ -27,6 +27,7 @@ RENEW_S: Final = 5.0
 SETTLE_S: Final = 0.5
 """After something changed it is looked at once it has been quiet for so long: changes come in swarms."""
 
+_SETTINGS: Final = Path("/proc/sys/net/ipv4/conf")
 _PRIORITIES: Final = Path("/proc/sys/net/ipv4/ip_forward_update_priority")
 
 
@@ -43,14 +44,15 @@ class ShortPath:
         """Why packets take the long path; None while they take the short one."""
 
     async def run(self) -> None:
-        """Watch until cancelled; what was allowed last ends by itself."""
+        """Watch until cancelled, and take back what was allowed: nobody watches any more."""
         if not self._is_wanted:
             self._set("--no-short-path")
             return
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
         with ExitStack() as undo:
-            for news in (chain_news(), policy_news()):
+            undo.callback(self._plane.allow_short_path, 0)
+            for news in (chain_news(), policy_news(), source_check_news()):
                 if news is not None:
                     undo.enter_context(news)
                     loop.add_reader(news.fileno(), self._on_news, news, changed)
@@ -60,7 +62,7 @@ class ShortPath:
     def _on_news(self, news: News, changed: asyncio.Event) -> None:
         if news.take():
             self._plane.allow_short_path(0)
-            self.shut_by = "a change of rules or policies, which are being looked at"
+            self.shut_by = "a change of rules, policies or settings, which are being looked at"
             changed.set()
 
     async def _keep(self, changed: asyncio.Event) -> None:
@@ -95,8 +97,16 @@ class ShortPath:
             return f"somebody: it cannot be seen ({problem})"
         return None
 
+    def _is_source_checked(self) -> bool:
+        """Tell whether reverse path filtering is on where packets come in (ip-sysctl: the larger of two settings)."""
+        names = ("all", *(interface.name for interface in self._plane.interfaces))
+        try:
+            return any((_SETTINGS / name / "rp_filter").read_text().strip() != "0" for name in names)
+        except OSError:
+            return True  # An interface went away meanwhile.
+
     def _set(self, by: str | None) -> None:
-        self._plane.allow_short_path(0 if by else LEASE_S)
+        self._plane.allow_short_path(0 if by else LEASE_S, check_source=self._is_source_checked())
         self.shut_by = by
         if by == self._told:
             return

@@ -1,5 +1,9 @@
 """The daemon allows the short path while nobody else looks at forwarded packets."""
 
+from pathlib import Path
+
+import pytest
+
 from tests.kernel.bpf_plane.net import Network, inside, run
 from tests.kernel.daemon.net import ALICE, OUTSIDE, PEER, Ends, wait_for
 from tests.kernel.daemon.process import BOTH, Daemon
@@ -65,3 +69,22 @@ def test_the_operator_can_switch_it_off(daemon: Daemon) -> None:
     daemon.up(*BOTH, "--no-short-path")
     wait_for("it is said", lambda: len(daemon.lines("path.long")) == 1)
     assert daemon.status().path == "long, because of --no-short-path"
+
+
+@pytest.mark.parametrize(("rp_filter", "arrives"), [("0", True), ("1", False)])
+def test_reverse_path_filtering_is_as_strict_as_forwarding(
+    daemon: Daemon, ends: Ends, net: Network, rp_filter: str, arrives: bool
+) -> None:
+    """A host's address from behind another interface: the kernel lets it pass unless the filter is on."""
+    daemon.up()
+    ends.begin(ALICE, 0xA1)
+    ends.agree(ALICE, 0xA1)
+    ends.both_ways(ALICE, 0x1001, 0x2001, range(1, 3))
+    with inside(net.router):
+        Path("/proc/sys/net/ipv4/conf/in1/rp_filter").write_text(rp_filter)
+    daemon.status()  # So it has heard of that.
+    wait_for("the way is short", lambda: daemon.status().path == "short")
+    ends.bob.send_esp(ALICE, PEER, 0x1001, range(3, 4))
+    ends.alice.send_esp(ALICE, PEER, 0x1001, range(4, 5))
+    wait_for("the host's own arrived", lambda: 4 in ends.peer.sequences(0x1001))
+    assert (3 in ends.peer.sequences(0x1001)) is arrives

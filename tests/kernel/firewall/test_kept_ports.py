@@ -3,6 +3,7 @@
 There is no BPF here, so what it would translate arrives with the host's address.
 """
 
+import socket
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -38,21 +39,23 @@ KEEPER = PeerAddress(IPv4Address(PEER))
 PORTS = [UdpPort.IKE, UdpPort.L2TP]
 
 
-def lay(nft: Nft, ports: PortRules) -> None:
-    for transaction in transactions(RulesetSettings(insides=("lan0",), outside="wan0", ports=ports)):
+def lay(row: Row, nft: Nft, ports: PortRules) -> None:
+    with entered(row.name("router")):
+        outside = socket.if_nametoindex("wan0")
+    for transaction in transactions(RulesetSettings(insides=("lan0",), outside="wan0", attached=outside, ports=ports)):
         nft.apply(transaction)
 
 
 @pytest.fixture
 def keeping(row: Row, nft: Nft) -> Nft:
     """The router with our table, where both ports were learned of the peer."""
-    lay(nft, PortRules(learned=[(KEEPER, port) for port in PORTS]))
+    lay(row, nft, PortRules(learned=[(KEEPER, port) for port in PORTS]))
     row.nft(WITNESS)
     return nft
 
 
 def for_bpf(row: Row) -> int:
-    return counted(row, "inet leaving_witness out", "for BPF")
+    return counted(row, "chain inet leaving_witness out", "for BPF")
 
 
 def flows(row: Row, port: int) -> int:
@@ -101,7 +104,7 @@ def test_a_peer_comes_and_goes(row: Row, ours: Nft) -> None:
     ("setting", "source"), [(PortSetting.KEEP, HOST), (PortSetting.TRANSLATE, ROUTER_OUTSIDE)], ids=str
 )
 def test_the_operators_word_holds_for_every_peer(row: Row, nft: Nft, setting: PortSetting, source: str) -> None:
-    lay(nft, PortRules(dict.fromkeys(UdpPort, setting), [(KEEPER, UdpPort.IKE)]))
+    lay(row, nft, PortRules(dict.fromkeys(UdpPort, setting), [(KEEPER, UdpPort.IKE)]))
     host, sniffer = row.raw("host"), row.sniffer("peer")
     host.sendto(bytes(datagram(500, 500)), (PEER, 0))
     assert IP(next_of(sniffer, protocol=17)).src == source
