@@ -1,0 +1,116 @@
+"""What the register of sessions is told. All of it is past, and none of it is a request.
+
+A flow here is one that a person could name: what a device and a peer exchange by one IP protocol and, where it has
+them, one pair of ports. Times are monotonic seconds.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TypeAlias
+
+from throughway.core.events import IkeExchange
+from throughway.core.ids import Host, Peer
+from throughway.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FlowName:
+    """A flow as its device sends it. The ports are 0 for protocols that have none."""
+
+    device: Host
+    peer: Peer
+    protocol: int
+    source: int = 0
+    destination: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """A flow was recognised. `protocol` and `family` are IDs of the catalogue, `evidence` is a phrase for people."""
+
+    flow: FlowName
+    protocol: str
+    family: str
+    confidence: float
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one direction of a flow has carried since it began; `last_at` is None before the first packet."""
+
+    packets: int = 0
+    bytes: int = 0
+    last_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The counters of one flow were read.
+
+    `translated_to` is what the peer sees in place of the device, as people write it ("203.0.113.7" or
+    "203.0.113.7 port 31022"), and empty while nothing translates the flow.
+    """
+
+    flow: FlowName
+    to_peer: Traffic
+    to_inside: Traffic
+    translated_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """An IKE message passed, between a device and a peer. `size` is in bytes, of the message without UDP."""
+
+    device: Host
+    peer: Peer
+    initiator_spi: int
+    exchange: IkeExchange
+    exchange_id: int
+    from_device: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The head of a flow showed by its structure that the peer has granted what the device asked for."""
+
+    flow: FlowName
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The gateway does not carry the flow. `why` says the fact and then the remedy, for people."""
+
+    flow: FlowName
+    family: str
+    reason: Reason
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedOff:
+    """A switch of the operator blocks the flow. `switch` is the ID of the protocol or family that is off."""
+
+    flow: FlowName
+    family: str
+    switch: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowGone:
+    """The kernel has forgotten the flow: it was closed or idle for too long, as `cause` says."""
+
+    flow: FlowName
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideAddresses:
+    """The gateway has these addresses outside; none while its interface has none."""
+
+    addresses: tuple[IPv4Address, ...]
+
+
+Fact: TypeAlias = Detected | Counted | Negotiated | Answered | Refused | SwitchedOff | FlowGone | OutsideAddresses

@@ -1,0 +1,200 @@
+"""One session: the flows of one VPN use, what was seen of them, and the steps that this proves."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from throughway.core.events import IkeExchange
+from throughway.core.ids import Host, IpProtocol, Peer
+from throughway.sessions.courses import Course, course_of
+from throughway.sessions.facts import Answered, Counted, Detected, FlowName, Negotiated, Refused, SwitchedOff, Traffic
+from throughway.sessions.steps import Step, Taken, Walk
+
+FLOWS_MAX: Final = 32
+"""Flows of one session that are remembered; a device that changes its port at every attempt has no more to tell."""
+
+EXCHANGES_MAX: Final = 16
+"""IKE exchanges of one session that are remembered; retransmissions are of the latest ones."""
+
+QUIET_S: Final = 10.0
+"""A flow that was quiet for so long and then speaks in vain is asked whether somebody upstream has forgotten it."""
+
+
+@dataclass(slots=True)
+class Talk:
+    """One IKE exchange, as its messages passed. `asked` counts the device's since the peer's last one."""
+
+    exchange: IkeExchange
+    began_at: float
+    last_at: float
+    asked: int = 0
+    largest: int = 0
+    """Bytes of the largest of those."""
+    answers: int = 0
+
+
+@dataclass(slots=True)
+class Flow:
+    """One flow of a session."""
+
+    name: FlowName
+    first_at: float
+    protocol: str = ""
+    """The ID of what it was detected as; empty before."""
+    confidence: float = 0.0
+    evidence: str = ""
+    to_peer: Traffic = field(default_factory=Traffic)
+    to_inside: Traffic = field(default_factory=Traffic)
+    translated_to: str = ""
+    control_to_peer: int = 0
+    control_to_inside: int = 0
+    """Packets of its own negotiation that share the flow with data: IKE on UDP 4500."""
+    unanswered: Traffic = field(default_factory=Traffic)
+    """What the device sent since the peer's last packet, at the latest reading."""
+    unanswered_since: float | None = None
+    quiet_before_s: float = 0.0
+    """For how long nothing had passed when the device began to speak in vain; 0 where it was never answered."""
+    is_gone: bool = False
+
+    def read(self, counted: Counted, now: float) -> None:
+        """Take a reading of the counters, and note what has gone unanswered."""
+        sent, came = counted.to_peer, counted.to_inside
+        has_answer = came.packets > self.to_inside.packets
+        more = sent.packets - self.to_peer.packets
+        if has_answer:
+            self.unanswered, self.unanswered_since, self.quiet_before_s = Traffic(), None, 0.0
+        elif more > 0:
+            if self.unanswered_since is None:
+                self.unanswered_since = now
+                times = [at for at in (self.to_peer.last_at, self.to_inside.last_at) if at is not None]
+                self.quiet_before_s = now - max(times) if came.packets and times else 0.0
+            self.unanswered = Traffic(
+                self.unanswered.packets + more,
+                self.unanswered.bytes + sent.bytes - self.to_peer.bytes,
+                sent.last_at,
+            )
+        self.to_peer, self.to_inside = sent, came
+        self.translated_to = counted.translated_to or self.translated_to
+
+
+@dataclass(slots=True)
+class Session:
+    """The flows of one VPN use. What ended it, and what is wrong with it, the register says."""
+
+    id: str
+    device: Host
+    peer: Peer
+    family: str
+    first_at: float
+    last_at: float
+    walk: Walk = field(default_factory=Walk)
+    flows: dict[FlowName, Flow] = field(default_factory=dict)
+    talks: dict[tuple[int, IkeExchange, int], Talk] = field(default_factory=dict)
+    """IKE exchanges by IKE SA, kind and number, the one that spoke last at the end."""
+    refused: Refused | None = None
+    refused_at: float = 0.0
+    switched_off: SwitchedOff | None = None
+    child_agreed_at: float | None = None
+    """When an exchange that agrees on a child SA was last answered."""
+
+    @property
+    def course(self) -> Course:
+        """What this family does before it is established."""
+        return course_of(self.family)
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols that were detected, in the order in which they were."""
+        return tuple(dict.fromkeys(flow.protocol for flow in self.flows.values() if flow.protocol))
+
+    def flow(self, name: FlowName, now: float) -> Flow:
+        """Find a flow of the session, or begin it; the oldest makes room."""
+        known = self.flows.get(name)
+        if known is None:
+            known = self.flows[name] = Flow(name, now)
+            if len(self.flows) > FLOWS_MAX:
+                del self.flows[min(self.flows, key=lambda other: self.flows[other].first_at)]
+        known.is_gone = False
+        self.last_at = now
+        return known
+
+    # What is told of it
+
+    def on_detected(self, fact: Detected, now: float) -> list[Taken]:
+        """Take what a flow was recognised as."""
+        flow = self.flow(fact.flow, now)
+        if fact.confidence >= flow.confidence:
+            flow.protocol, flow.confidence, flow.evidence = fact.protocol, fact.confidence, fact.evidence
+        started = self.walk.show(Step.STARTED, flow.first_at, f"first packet to {self.peer}{_port(fact.flow)}")
+        return started + self.walk.show(Step.DETECTED, now, fact.evidence)
+
+    def on_counted(self, fact: Counted, now: float) -> list[Taken]:
+        """Take a reading of a flow's counters."""
+        flow = self.flow(fact.flow, now)
+        flow.read(fact, now)
+        fresh: list[Taken] = []
+        sent_at = fact.to_peer.last_at if fact.to_peer.last_at is not None else now
+        if fact.translated_to:
+            fresh += self.walk.show(Step.TRANSLATED, min(sent_at, now), f"leaves as {fact.translated_to}")
+        if fact.to_peer.packets:
+            fresh += self.walk.show(Step.FORWARDED, sent_at, f"sent to {self.peer}")
+        return fresh + self._judge_data(now)
+
+    def on_negotiated(self, fact: Negotiated, now: float) -> list[Taken]:
+        """Take note of an IKE message."""
+        self.last_at = now
+        key = (fact.initiator_spi, fact.exchange, fact.exchange_id)
+        talk = self.talks.pop(key, None) or Talk(fact.exchange, now, now)
+        self.talks[key] = talk
+        if len(self.talks) > EXCHANGES_MAX:
+            del self.talks[next(iter(self.talks))]
+        talk.last_at = now
+        if fact.from_device:
+            talk.asked += 1
+            talk.largest = max(talk.largest, fact.size)
+            return []
+        talk.answers += 1
+        talk.asked, talk.largest = 0, 0
+        if fact.exchange not in (IkeExchange.FIRST_CHILD, IkeExchange.CHILD):
+            return []
+        self.child_agreed_at = now
+        return self.walk.show(Step.ESTABLISHED, now, f"{self.peer} answered the exchange that agrees on the tunnel")
+
+    def on_answered(self, fact: Answered, now: float) -> list[Taken]:
+        """Take the peer's word that the tunnel is granted."""
+        self.flow(fact.flow, now)
+        return self.walk.show(Step.ESTABLISHED, now, fact.evidence)
+
+    # What follows
+
+    def data_flows(self) -> list[Flow]:
+        """The flows that carry data, if any does."""
+        wanted = self.course.data
+        return [flow for flow in self.flows.values() if not wanted or flow.protocol in wanted]
+
+    def data_counts(self) -> tuple[int, int]:
+        """How many packets of data have passed to the peer and to the inside."""
+        flows = self.data_flows()
+        to_peer = sum(max(0, flow.to_peer.packets - flow.control_to_peer) for flow in flows)
+        to_inside = sum(max(0, flow.to_inside.packets - flow.control_to_inside) for flow in flows)
+        return to_peer, to_inside
+
+    def _judge_data(self, now: float) -> list[Taken]:
+        to_peer, to_inside = self.data_counts()
+        course, fresh = self.course, list[Taken]()
+        is_answered = to_inside >= course.answers if course.answers else min(to_peer, to_inside) >= course.each_way
+        if is_answered and to_inside:
+            fresh += self.walk.show(Step.ESTABLISHED, now, f"{self.peer} answered in the tunnel")
+        if min(to_peer, to_inside) >= course.each_way:
+            words = f"{to_peer} packets out and {to_inside} in"
+            fresh += self.walk.show(Step.CARRYING_DATA, now, words)
+        return fresh
+
+
+def _port(name: FlowName) -> str:
+    match name.protocol:
+        case IpProtocol.TCP:
+            return f", TCP {name.destination}"
+        case IpProtocol.UDP:
+            return f", UDP {name.destination}"
+        case number:
+            return f", IP protocol {int(number)}"

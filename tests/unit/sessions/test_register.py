@@ -1,0 +1,150 @@
+"""A session joins the flows of one VPN use, walks its six steps in order, and ends with a cause."""
+
+from ipaddress import IPv4Address
+
+from tests.unit.sessions.story import ALICE, BOB, PEER, PUBLIC, Story, esp, udp
+from throughway.core.events import IkeExchange
+from throughway.core.ids import Host, IpProtocol
+from throughway.sessions.facts import Answered, Counted, Detected, FlowGone, FlowName, Traffic
+from throughway.sessions.register import ENDED_SHOWN_S, IDLE_S, SESSIONS_PER_DEVICE_MAX
+from throughway.sessions.steps import Step
+
+IPSEC = f"ipsec-{ALICE}-{PEER}"
+
+
+def ipsec_up(story: Story, device: Host = ALICE) -> None:
+    """Let a device negotiate and send, and be answered."""
+    story.detect(udp(device, 500), "ike", "ipsec")
+    story.count(udp(device, 500), 1, 0)
+    story.ike(device, IkeExchange.INITIAL, out=True)
+    story.ike(device, IkeExchange.INITIAL, out=False)
+    story.ike(device, IkeExchange.FIRST_CHILD, out=True, number=1)
+    story.ike(device, IkeExchange.FIRST_CHILD, out=False, number=1)
+    story.detect(esp(device), "esp", "ipsec")
+    story.count(esp(device), 5, 5)
+
+
+def test_ike_and_its_esp_are_one_session_that_walks_the_six_steps_in_order() -> None:
+    story = Story()
+    ipsec_up(story)
+    (entry,) = story.register.entries()
+    session = entry.session
+    assert session.id == IPSEC
+    assert session.protocols == ("ike", "esp")
+    assert [taken.step for taken in session.walk.taken] == list(Step)
+    times = [taken.at for taken in session.walk.taken]
+    assert times == sorted(times)
+    assert all(taken.evidence for taken in session.walk.taken)
+    assert entry.diagnosis is None
+    steps = [told.fields["step"] for told in story.told if told.name == "session.step"]
+    assert steps == [step.words for step in Step]
+
+
+def test_evidence_of_a_later_step_waits_for_the_earlier_ones() -> None:
+    story = Story()
+    flow = udp(ALICE, 51820)
+    story.detect(flow, "wireguard", "wireguard")
+    story.tell(Answered(flow, "handshake response"))
+    session = story.entry(f"wireguard-{ALICE}-{PEER}-51820").session
+    assert session.walk.words == Step.DETECTED.words
+    story.wait(1)
+    story.count(flow, 1, 1)
+    assert session.walk.words == Step.ESTABLISHED.words
+    assert session.walk.taken[-1].evidence == "handshake response"
+    assert session.walk.taken[-1].at == story.now
+
+
+def test_counters_of_flows_that_nobody_recognised_are_no_session() -> None:
+    story = Story()
+    story.count(udp(ALICE, 53), 3, 3)
+    assert not list(story.register.entries())
+    assert not story.register.knows(udp(ALICE, 53))
+
+
+def test_pptp_joins_its_control_connection_and_its_calls() -> None:
+    story = Story()
+    control = FlowName(ALICE, PEER, IpProtocol.TCP, 40000, 1723)
+    calls = FlowName(ALICE, PEER, IpProtocol.GRE, 7, 9)
+    story.detect(control, "pptp", "pptp")
+    story.count(control, 5, 5)
+    story.tell(Answered(control, "Outgoing-Call-Reply: connected"))
+    story.detect(calls, "pptp-gre", "pptp")
+    story.count(calls, 6, 6)
+    session = story.entry(f"pptp-{ALICE}-{PEER}").session
+    assert session.walk.words == Step.ESTABLISHED.words, "the negotiation of PPP is no data yet"
+    story.count(calls, 20, 20)
+    assert session.walk.words == Step.CARRYING_DATA.words
+
+
+def test_each_source_port_of_wireguard_is_a_session_and_each_device_has_its_own() -> None:
+    story = Story()
+    for device, source in ((ALICE, 1000), (ALICE, 1001), (BOB, 1000)):
+        story.detect(udp(device, 51820, source), "wireguard", "wireguard")
+    assert len(list(story.register.entries())) == 3
+
+
+def test_a_session_ends_when_all_its_flows_are_gone_and_a_new_one_begins_beside_it() -> None:
+    story = Story()
+    ipsec_up(story)
+    story.tell(FlowGone(udp(ALICE, 500), "idle"))
+    assert story.entry(IPSEC).ended_at is None
+    story.tell(FlowGone(esp(ALICE), "no packet for 900 s"))
+    assert story.entry(IPSEC).cause == "no packet for 900 s"
+    ipsec_up(story)
+    assert story.entry(f"{IPSEC}.2").ended_at is None
+    story.wait(ENDED_SHOWN_S)
+    assert story.register.find(IPSEC) is None
+    assert story.register.find(f"{IPSEC}.2") is not None
+
+
+def test_a_session_of_which_nothing_is_heard_ends_by_itself() -> None:
+    story = Story()
+    ipsec_up(story)
+    story.wait(IDLE_S - 1)
+    assert story.entry(IPSEC).ended_at is None
+    story.wait(1)
+    assert story.entry(IPSEC).ended_at == story.now
+    assert [told.name for told in story.told][-1] == "session.ended"
+
+
+def test_a_device_fills_only_its_own_share() -> None:
+    story = Story()
+    story.detect(udp(BOB, 51820), "wireguard", "wireguard")
+    for source in range(1, SESSIONS_PER_DEVICE_MAX + 50):
+        story.detect(udp(ALICE, 51820, source), "wireguard", "wireguard")
+    entries = list(story.register.entries())
+    assert sum(entry.session.device == ALICE for entry in entries) == SESSIONS_PER_DEVICE_MAX
+    assert any(entry.session.device == BOB for entry in entries)
+    assert not story.register.knows(udp(ALICE, 51820, 1)), "the one that was quiet for longest made room"
+
+
+def test_a_better_recognition_replaces_a_weaker_one_and_never_the_other_way_round() -> None:
+    story = Story()
+    flow = udp(ALICE, 4500)
+    story.tell(Detected(flow, "esp-udp", "ipsec", 0.5, "UDP 4500"))
+    story.tell(Detected(flow, "ike-natt", "ipsec", 0.9, "IKE header"))
+    story.tell(Detected(flow, "esp-udp", "ipsec", 0.5, "UDP 4500"))
+    assert story.entry(IPSEC).session.protocols == ("ike-natt",)
+
+
+def test_the_evidence_names_the_address_that_the_peer_sees() -> None:
+    story = Story()
+    ipsec_up(story)
+    translated = story.entry(IPSEC).session.walk.taken[Step.TRANSLATED - 1]
+    assert str(PUBLIC) in translated.evidence
+
+
+def test_a_flow_that_nothing_translates_does_not_get_further() -> None:
+    story = Story()
+    flow = udp(ALICE, 51820)
+    story.detect(flow, "wireguard", "wireguard")
+    story.tell(Counted(flow, Traffic(3, 300, story.now), Traffic(), ""))
+    assert story.entry(f"wireguard-{ALICE}-{PEER}-51820").session.walk.words == Step.DETECTED.words
+
+
+def test_sessions_with_other_peers_are_their_own() -> None:
+    story = Story()
+    ipsec_up(story)
+    other = IPv4Address("198.51.100.10")
+    story.detect(FlowName(ALICE, other, IpProtocol.ESP), "esp", "ipsec")  # type: ignore[arg-type]
+    assert len(list(story.register.entries())) == 2
