@@ -33,7 +33,7 @@ class Outcome(ABC):
 
     @abstractmethod
     def details(self) -> dict[str, object]:
-        """Return what `lab run --json` prints of this kind of run, beside `scenario`, `gateway` and `passed`."""
+        """Return what `lab run --json` prints of this kind of run, beside `scenario`, `gateway`, `leaks` and `passed`."""
 
     @abstractmethod
     def table(self) -> Table:
@@ -48,11 +48,12 @@ class Outcome(ABC):
         return replace(self, folder=folder)
 
     def to_json(self) -> dict[str, object]:
-        """Return the object that `lab run --json` prints."""
+        """Return the object that `lab run --json` prints; `leaks` is there when there were any."""
         return {
             "scenario": self.scenario,
             "gateway": str(self.gateway),
             **self.details(),
+            **({"leaks": list(self.leaks.sentences())} if self.leaks else {}),
             "passed": self.passed,
         }
 

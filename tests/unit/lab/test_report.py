@@ -79,6 +79,12 @@ def test_the_document_has_exactly_the_promised_keys() -> None:
     }
 
 
+def test_the_document_names_the_leaks_of_a_run_that_had_some() -> None:
+    assert report(client("vpnc1"), leaks=Leaks(dropped=2)).to_json()["leaks"] == [
+        "2 packets left the router with a private source address"
+    ]
+
+
 def test_remarks_name_what_failed_and_where_to_read_on() -> None:
     failed = report(client("vpnc1"), client("vpnc2", received=0)).kept_in(Path("/lab/tw0001"))
     assert failed.remarks() == [
