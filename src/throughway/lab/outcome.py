@@ -33,7 +33,7 @@ class Outcome(ABC):
 
     @abstractmethod
     def details(self) -> dict[str, object]:
-        """Return what `lab run --json` prints of this kind of run, beside `scenario`, `gateway`, `leaks` and `passed`."""
+        """Return what `lab run --json` prints of this kind of run alone."""
 
     @abstractmethod
     def table(self) -> Table:
