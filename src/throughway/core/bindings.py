@@ -294,6 +294,8 @@ class PeerState:
     """Those that answers decided, or other verdicts by answers: what follows from these is no firmer."""
     traced: set[FlowKey] = field(default_factory=set)
     """Flows whose packets' times are noted."""
+    watched: set[Host] = field(default_factory=set)
+    """Hosts whose own flows are among them, as they may own an open SPI."""
     times: dict[FlowKey, list[float]] = field(default_factory=dict)
     """These times, as they were read."""
     heard: set[Host] = field(default_factory=set)
