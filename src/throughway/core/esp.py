@@ -286,6 +286,7 @@ class EspPart:
             # One reading may come in many pieces, and what is judged needs all of them.
             if now - state.judged_at >= self._limits.counters_every_s / 2:
                 state.judged_at = now
+                state.judged_count += 1
                 commands += self._judge(state, now)
         return commands
 

@@ -39,6 +39,9 @@ EVERY_S: Final = 0.01
 
 ROUNDS: Final = 30
 
+FEW_ROUNDS: Final = 10
+"""After which no counter was read of a tunnel, so that nothing shows yet that it goes on."""
+
 OLD: Final = 200_000
 """A sequence number that no exchange before our eyes announced: the tunnel began before, so nothing is known of it."""
 
@@ -117,8 +120,10 @@ def flood(bed: Testbed, kind: GatewayKind, progress: Progress) -> Iterator[Check
             1,
         ):
             progress.step(f"{attack.who} sends {PACKETS:,} packets with random SPIs")
+            young = Tunnel(scene, bob, scene.peer, (0x5000 + number, 0x6000 + number), OLD)
+            _carry([young], _for(FEW_ROUNDS))
             newcomer = Tunnel(scene, bob, other, (0x3000 + number, 0x4000 + number), OLD)
-            yield from _under(bed, attack, number, tunnels, newcomer)
+            yield from _under(bed, attack, number, [*tunnels, young], newcomer)
 
 
 def _under(bed: Testbed, attack: Attack, seed: int, tunnels: Sequence[Tunnel], newcomer: Tunnel) -> Iterator[Check]:
