@@ -179,9 +179,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("key", _KEY_INSIDE), ("until_ns", "Q"), ("seen", "I"), ("total", "I"), ("state", "I"), ("zero32", "I")
     ),
     "budget": _layout(("tokens", "I"), ("by_host", "I"), ("refilled_ns", "Q")),
-    "share": _layout(
-        ("flows", "I"), ("ring_before", "I"), ("ring_now", "I"), ("zero32", "I"), ("ring_until", "Q")
-    ),
+    "share": _layout(("flows", "I"), ("ring_before", "I"), ("ring_now", "I"), ("zero32", "I"), ("ring_until", "Q")),
     "config": _layout(
         ("layout_version", "I"),
         ("slot_count", "I"),

@@ -1,4 +1,4 @@
-"""Questions wait by their sender, and senders take turns: who asks a thousand of them delays nobody else by more than one."""
+"""Questions wait by their sender, and senders take turns: who asks a thousand delays nobody else by more than one."""
 
 from ipaddress import IPv4Address
 from typing import Final
