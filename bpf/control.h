@@ -159,6 +159,14 @@ static __noinline int watchdog(const struct control_request *request)
 	return answer;
 }
 
+/* Forget that the flow was undecided. Its sender may have another one instead. */
+static __noinline int forget(const struct control_request *request)
+{
+	if (!bpf_map_delete_elem(&pending, &request->key))
+		share_take_flow(&request->key);
+	return 0;
+}
+
 /* Note the times of the flow's packets from now on, or no more. */
 static __noinline int trace(const struct control_request *request)
 {
@@ -190,6 +198,8 @@ int control(struct __sk_buff *skb)
 	case CONTROL_TRACE:
 	case CONTROL_UNTRACE:
 		return trace(&request);
+	case CONTROL_FORGET:
+		return forget(&request);
 	}
 	return EINVAL;
 }

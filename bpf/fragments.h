@@ -145,15 +145,16 @@ static __noinline int fragment_hold(const struct packet *p, const struct flow_ke
 	struct budget *budget;
 	struct fragment_key name;
 	struct punt *record;
+	enum reason why;
 
 	if (p->skb->len > FRAME_LARGE)
 		return drop(REASON_TOO_LARGE_TO_HOLD);
 	budget = budget_of(&fragment_budgets, p->source, rate, now);
 	if (!budget || !budget_take(budget, rate, now))
 		return drop(REASON_FRAGMENT_BEFORE_FIRST);
-	record = punt_reserve(p, key, PUNT_FRAGMENT);
+	record = punt_reserve(p, key, PUNT_FRAGMENT, &why);
 	if (!record)
-		return drop(REASON_RING_FULL);
+		return drop(why);
 	fragment_name(p, key->direction, &name);
 	record->fragment = name;
 	if (fragment_await(&name)) {

@@ -19,6 +19,7 @@
 #define THROUGHWAY_HOLD_H
 
 #include "rewrite.h"
+#include "share.h"
 
 /* How many more packets may be held once the flow drains. Without this bound a fast flow would keep the
  * daemon behind for ever: it puts packets back slower than a link can bring them.
@@ -61,14 +62,24 @@ static __always_inline long punt_fill(struct punt *record, const struct packet *
 	return bpf_skb_load_bytes(p->skb, 0, record + 1, size);
 }
 
-/* Put the whole frame into the ring, but not to be read yet. NULL when there is no room. */
+/* What a frame of so many bytes takes in the ring, with the header that the kernel puts before each record. */
+static __always_inline __u32 punt_room(__u32 size)
+{
+	return sizeof(struct punt) + (size <= FRAME_SMALL ? FRAME_SMALL : FRAME_LARGE) + BPF_RINGBUF_HDR_SZ;
+}
+
+/* Put the whole frame into the ring, but not to be read yet. NULL when there is no room; `why` says what is full. */
 static __always_inline struct punt *punt_reserve(const struct packet *p, const struct flow_key *key,
-		enum punt_kind kind)
+		enum punt_kind kind, enum reason *why)
 {
 	__u32 size = p->skb->len;
 	struct punt *record;
 	long failed;
 
+	*why = REASON_SHARE_FULL;
+	if (!share_take_ring(key, punt_room(size)))
+		return NULL;
+	*why = REASON_RING_FULL;
 	if (size <= FRAME_SMALL) {
 		record = bpf_ringbuf_reserve(&punts, sizeof(*record) + FRAME_SMALL, 0);
 		if (!record)
@@ -92,8 +103,11 @@ static __always_inline struct punt *punt_reserve(const struct packet *p, const s
 static __always_inline void punt_copy(const struct packet *p, const struct flow_key *key)
 {
 	__u32 size = p->skb->len < FRAME_SMALL ? p->skb->len : FRAME_SMALL;
-	struct punt *record = bpf_ringbuf_reserve(&punts, sizeof(*record) + FRAME_SMALL, 0);
+	struct punt *record;
 
+	if (!share_take_ring(key, punt_room(size)))
+		return;
+	record = bpf_ringbuf_reserve(&punts, sizeof(*record) + FRAME_SMALL, 0);
 	if (!record)
 		return;
 	if (punt_fill(record, p, size, FRAME_SMALL)) {
@@ -138,7 +152,8 @@ static __always_inline struct pending *pending_begin(const struct flow_key *key)
 	struct pending fresh = { .state = PENDING_WAITING, .since_ns = bpf_ktime_get_coarse_ns() };
 
 	/* Another CPU may have been first: its entry is as good, and only one may be used. */
-	bpf_map_update_elem(&pending, key, &fresh, BPF_NOEXIST);
+	if (!bpf_map_update_elem(&pending, key, &fresh, BPF_NOEXIST))
+		share_add_flow(key);
 	return bpf_map_lookup_elem(&pending, key);
 }
 
@@ -195,8 +210,11 @@ static __always_inline int hold_in(const struct packet *p, const struct flow_key
 {
 	/* Seen without the lock: it only saves a flood the copying, place_take() decides. */
 	int is_full = !is_over && held_of(entry) >= HELD_PER_FLOW_MAX;
-	struct punt *record = is_full ? NULL : punt_reserve(p, key, PUNT_HELD);
-	int had_room = record != NULL;
+	enum reason why = REASON_HOLD_FULL;
+	struct punt *record = is_full ? NULL : punt_reserve(p, key, PUNT_HELD, &why);
+
+	if (record)
+		why = REASON_HOLD_FULL;
 
 	switch (place_take(entry, is_over, record)) {
 	case PLACE_TAKEN:
@@ -214,7 +232,7 @@ static __always_inline int hold_in(const struct packet *p, const struct flow_key
 	default:
 		if (record)
 			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-		return drop(is_full || had_room ? REASON_HOLD_FULL : REASON_RING_FULL);
+		return drop(why);
 	}
 }
 
@@ -233,6 +251,8 @@ static __always_inline int hold(const struct packet *p, const struct flow_key *k
 	if (p->skb->len > FRAME_LARGE)
 		return drop(REASON_TOO_LARGE_TO_HOLD);
 	if (!entry) {
+		if (!share_has_flow(key, p->config->pending_max))
+			return drop(REASON_SHARE_FULL);
 		if (!may_ask(p, key))
 			return drop(REASON_PUNT_RATE);
 		entry = pending_begin(key);

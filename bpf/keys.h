@@ -43,7 +43,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 #define SLOTS_MAX 16
 #define SHORT_INSIDES_MAX 16
 #define FAN_OUT_MAX 16
@@ -186,6 +186,15 @@ struct budget {
 	__u64 refilled_ns;
 };
 
+/* What a sender fills of what all senders use; share.h has the rule. */
+struct share {
+	__u32 flows;       /* entries of `pending` */
+	__u32 ring_before; /* bytes written to the ring before ring_until that may be unread */
+	__u32 ring_now;    /* bytes written since */
+	__u32 zero32;
+	__u64 ring_until;  /* a position of the ring */
+};
+
 /* One entry, written by the daemon before anything is attached, and when an address changes. */
 struct config {
 	__u32 layout_version;
@@ -202,7 +211,7 @@ struct config {
 	__u32 fragments_per_address;
 	__u32 ports_kept;       /* KEPT_IKE, KEPT_L2TP: with every peer */
 	__u32 check_source;     /* packets that go around forwarding are held to reverse path filtering */
-	__u32 zero32;
+	__u32 pending_max;      /* the size of the table of undecided flows */
 	__u64 short_until_ns;   /* CLOCK_MONOTONIC; until then known flows may go around the stack's forwarding */
 	__u32 insides[SHORT_INSIDES_MAX]; /* indexes of inside interfaces that they may leave by; 0 behind the last */
 };
@@ -280,6 +289,7 @@ enum control_op {
 	CONTROL_WATCHDOG = 2, /* nothing more will be put back: open if punted == expected */
 	CONTROL_TRACE = 3,    /* note the times of packets in traces, where the daemon has made an entry */
 	CONTROL_UNTRACE = 4,  /* note them no more */
+	CONTROL_FORGET = 5,   /* the flow is not undecided any more: it has its mapping, or nobody asks */
 };
 
 struct control_request {

@@ -106,6 +106,22 @@ struct {
 	__type(value, struct budget);
 } fragment_budgets SEC(".maps");
 
+/* What each sender fills of what all of them use, by its address. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __be32);
+	__type(value, struct share);
+} shares SEC(".maps");
+
+/* How many entries `pending` has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} undecided SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);

@@ -63,7 +63,7 @@ SMALL_MAPS: Final = {
     "ike_budgets": 1024,
     "fragment_budgets": 1024,
 }
-_FILLED: Final = (*SMALL_MAPS, "fan_outs", "traces", "pending", "fragments", "reports", "kept_ports")
+_FILLED: Final = (*SMALL_MAPS, "fan_outs", "traces", "pending", "shares", "fragments", "reports", "kept_ports")
 """What is emptied between tests."""
 
 
@@ -171,6 +171,7 @@ class Gateway:
         for name in _FILLED:
             for key in list(loaded.maps[name].keys()):
                 loaded.maps[name].delete(key)
+        loaded.maps["undecided"].update(bytes(4), bytes(4))
         self._punts = Ring(self.loaded.maps["punts"].fd, self.loaded.maps["punts"].max_entries)
         self._observed = Ring(self.loaded.maps["observed"].fd, self.loaded.maps["observed"].max_entries)
         self._counted: Counter[Reason] = Counter()
@@ -198,6 +199,7 @@ class Gateway:
             "punts_per_host": 1000,
             "ike_per_address": 1000,
             "fragments_per_address": 1000,
+            "pending_max": self.loaded.maps["pending"].max_entries,
             "ports_kept": abi.KeptFlag.NONE,
         }
         record = ConfigRecord(**(usual | changes))  # type: ignore[arg-type]

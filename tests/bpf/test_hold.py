@@ -237,10 +237,11 @@ def test_a_full_table_of_flows_is_said(wan: int) -> None:
             punts_per_host=1000,
             ike_per_address=1000,
             fragments_per_address=1000,
+            pending_max=2,
         )
         loaded.maps["config"].update(bytes(4), config.pack())
-        for spi in range(0x1000, 0x1006):
-            frame = ETHERNET + b"\x08\x00" + bytes(esp(ALICE, PEER, spi))
+        for host in range(1, 7):
+            frame = ETHERNET + b"\x08\x00" + bytes(esp(f"10.77.0.{host}", PEER))
             assert test_run(loaded.programs["outside_egress"], frame).verdict in (TAKEN, DROP)
         values = loaded.maps["reasons"].lookup(struct.pack("=I", Reason.PENDING_FULL))
         assert values is not None

@@ -73,6 +73,8 @@ class Binding:
     disowned_by: frozenset[Host] = frozenset()
     readings: int = 0
     """How many readings of the counters found packets of it that had come since the one before."""
+    judged_count: int = 0
+    """That of the peer when this began: what was not counted by then shows in the readings after it."""
     weights: dict[Host, float] = field(default_factory=dict)
     """What speaks for each candidate, all in all: ln of how likely it is, but for a constant."""
     shares: dict[Host, float] = field(default_factory=dict)
@@ -283,7 +285,7 @@ class PeerState:
     open: dict[Spi, Binding] = field(default_factory=dict)
     """Those with more than one candidate."""
     uncredited: dict[Spi, Binding] = field(default_factory=dict)
-    """Those that no credit announced."""
+    """Those that no credit announced, oldest first."""
     creditors: dict[Host, HostAtPeer] = field(default_factory=dict)
     """All hosts that have a credit left, and perhaps some that have none any more."""
     claimed: dict[Host, float] = field(default_factory=dict)
@@ -294,11 +296,15 @@ class PeerState:
     """Those that answers decided, or other verdicts by answers: what follows from these is no firmer."""
     traced: set[FlowKey] = field(default_factory=set)
     """Flows whose packets' times are noted."""
+    watched: set[Host] = field(default_factory=set)
+    """Hosts whose own flows are among them, as they may own an open SPI."""
     times: dict[FlowKey, list[float]] = field(default_factory=dict)
     """These times, as they were read."""
     heard: set[Host] = field(default_factory=set)
     """Hosts that sent since the candidates were last judged by that."""
     judged_at: float = NEVER
+    judged_count: int = 0
+    """How many readings of the counters were judged."""
     round_trip_s: float = 1.0
     """The shortest time in which the peer answered an IKE message."""
     _contested_count: int = 0

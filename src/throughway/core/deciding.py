@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from heapq import nlargest
 
 from throughway.core import ranking
-from throughway.core.bindings import Binding, HostAtPeer, PeerState
+from throughway.core.bindings import ESTABLISHED, Binding, HostAtPeer, PeerState
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping
 from throughway.core.flows import FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Spi
@@ -57,7 +57,14 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     }
     if len(fits) > limits.candidates_max:
         fits = {host: fits[host] for host in nlargest(limits.candidates_max, fits, key=lambda host: fits[host])}
-    binding = Binding(spi, first_at=now, last_packet_at=now, is_credited=bool(credited), candidates=fits)
+    binding = Binding(
+        spi,
+        first_at=now,
+        last_packet_at=now,
+        is_credited=bool(credited),
+        candidates=fits,
+        judged_count=state.judged_count,
+    )
     state.keep(binding)
     commands += settle(state, binding, fits, now, limits)
     commands += reconsider(state, now, limits, binding.offered if len(binding.candidates) == 1 else ())
@@ -296,16 +303,20 @@ def retire(state: PeerState, spi: Spi) -> list[Command]:
 
 
 def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
-    """Keep what came without evidence within its own bound: least recently used first, and last what is established.
+    """Keep what came without evidence within its own bound, in this order: what the counters show to be idle, the
+    newest of what they say nothing of yet, the least recently used.
 
-    Of a flood each SPI is newer than a tunnel whose counters are about to be read. But it has the packets of its
-    question alone.
+    An SPI of a flood has the packets of its question alone, which two readings tell from a tunnel in use. Until they
+    are made the newest makes room: so a flood pushes out itself, and not the tunnels that began shortly before it.
     """
     uncredited = state.uncredited
     if len(uncredited) < max(limits.uncredited_spis_per_peer_max, limits.uncredited_spis_per_host * related):
         return []
-    oldest = min(uncredited.values(), key=lambda binding: (binding.is_established, binding.last_packet_at))
-    return forget_binding(state, oldest.spi)
+    unproven = [binding for binding in uncredited.values() if not binding.is_established]
+    if unproven:
+        is_idle = state.judged_count - unproven[0].judged_count > ESTABLISHED
+        return forget_binding(state, unproven[0 if is_idle else -1].spi)
+    return forget_binding(state, min(uncredited.values(), key=lambda binding: binding.last_packet_at).spi)
 
 
 def _record(name: str, state: PeerState, binding: Binding, **fields: object) -> Record:

@@ -188,6 +188,7 @@ class EspPart:
         commands += self._removed(state, commands)
         del state.hosts[host]
         state.creditors.pop(host, None)
+        state.watched.discard(host)
         self._bounds.release(host, path, IpProtocol.ESP.name)
         if not state.hosts:
             self._tracing.end(state, list(state.traced), is_removed=True)
@@ -214,7 +215,7 @@ class EspPart:
         binding = state.bindings[event.spi_to_inside]
         commands += self._removed(state, commands)
         if len(binding.candidates) > 1:
-            commands += self._tracing.begin(state, resolving.wanted_for(state, binding, self._limits))
+            commands += self._tracing.begin_for(state, binding)
         return commands
 
     def _install(self, key: FlowKey, binding: Binding) -> Command:
@@ -285,6 +286,7 @@ class EspPart:
             # One reading may come in many pieces, and what is judged needs all of them.
             if now - state.judged_at >= self._limits.counters_every_s / 2:
                 state.judged_at = now
+                state.judged_count += 1
                 commands += self._judge(state, now)
         return commands
 

@@ -76,16 +76,19 @@ class Tracing:
 
     def adjust(self, state: PeerState) -> list[Command]:
         """Note what is wanted now, and nothing else."""
-        wanted = {key for binding in state.open.values() for key in wanted_for(state, binding, self._limits)}
+        state.watched = {host for binding in state.open.values() for host in _compared(binding, self._limits)}
+        wanted = {deciding.key_of(state.path, spi) for spi in state.open}
+        wanted.update(key for host in state.watched for key in _outward_keys(state, host))
         return self.end(state, list(state.traced - wanted)) + self.begin(state, wanted)
 
-
-def wanted_for(state: PeerState, binding: Binding, limits: Limits) -> list[FlowKey]:
-    """Name the flows whose times tell who owns a contested SPI."""
-    keys = [deciding.key_of(state.path, binding.spi)]
-    for host in _compared(binding, limits):
-        keys += _outward_keys(state, host)
-    return keys
+    def begin_for(self, state: PeerState, binding: Binding) -> list[Command]:
+        """Note the times of the flows that tell who owns one more contested SPI."""
+        keys = [deciding.key_of(state.path, binding.spi)]
+        for host in _compared(binding, self._limits):
+            if host not in state.watched:
+                state.watched.add(host)
+                keys += _outward_keys(state, host)
+        return self.begin(state, keys)
 
 
 def _compared(binding: Binding, limits: Limits) -> list[Host]:

@@ -18,7 +18,7 @@ from typing import Final, Self
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Path, Peer, UdpPort
 
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 SLOTS_MAX: Final = 16
 SHORT_INSIDES_MAX: Final = 16
 FAN_OUT_MAX: Final = 16
@@ -89,6 +89,7 @@ class ControlOp(IntEnum):
     WATCHDOG = 2
     TRACE = 3
     UNTRACE = 4
+    FORGET = 5
 
 
 class KeptFlag(IntFlag):
@@ -178,6 +179,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("key", _KEY_INSIDE), ("until_ns", "Q"), ("seen", "I"), ("total", "I"), ("state", "I"), ("zero32", "I")
     ),
     "budget": _layout(("tokens", "I"), ("by_host", "I"), ("refilled_ns", "Q")),
+    "share": _layout(("flows", "I"), ("ring_before", "I"), ("ring_now", "I"), ("zero32", "I"), ("ring_until", "Q")),
     "config": _layout(
         ("layout_version", "I"),
         ("slot_count", "I"),
@@ -193,7 +195,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("fragments_per_address", "I"),
         ("ports_kept", "I"),
         ("check_source", "I"),
-        ("zero32", "I"),
+        ("pending_max", "I"),
         ("short_until_ns", "Q"),
         ("insides", f"{4 * SHORT_INSIDES_MAX}s"),
     ),

@@ -45,9 +45,19 @@ from throughway.dataplane.reports import report_of, with_checksum
 from throughway.dataplane.ring import Ring
 from throughway.dataplane.sweep import Sweep
 from throughway.dataplane.tables import Tables
+from throughway.dataplane.turns import Turns
 
-_BATCH_MAX: Final = 64
-"""Records of each ring that one call of `read` takes: about a millisecond of work."""
+_OBSERVED_MAX: Final = 64
+"""Records of what was observed that one call of `read` tells of: some milliseconds of the tracker's work."""
+
+_PUNTS_MAX: Final = 256
+"""Packets that one call of `read` takes out of the ring: some milliseconds. They wait here, so that there is room."""
+
+_QUESTIONS_MAX: Final = 8
+"""Questions that one call of `read` tells: some 10 ms of the tracker's work, in which others wait."""
+
+_SENDERS_SHARE: Final = 4
+"""No sender has more than this part of the questions: the kernel gives none more (`SHARE_OF_FREE` in bpf/share.h)."""
 
 _STALE_NS: Final = 1_000_000_000
 """A packet that waited longer than this in the ring, while no daemon ran, is not worth delivering."""
@@ -94,8 +104,9 @@ class BpfDataPlane:
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
         self._observed = Ring(loaded.maps["observed"].fd, loaded.maps["observed"].max_entries)
         self._held = HeldPackets(limits.pending_max, limits.held_per_flow_max, limits.held_bytes_max)
-        self._drain = Drain(self._held, self._tables, self._send, self._punts.is_empty)
         self._sweep = Sweep(self._held, self._tables, self._punts.is_empty, limits.held_s)
+        self._drain = Drain(self._held, self._tables, self._send, self._punts.is_empty, self._sweep.expect)
+        self._questions = Turns(max(1, limits.pending_max // _SENDERS_SHARE))
         self._early = EarlyFragments(limits, self._tables.has_first_fragment, self._return)
         self._refused: dict[FlowKey, float] = {}
         self._refusals_end_at = 0.0
@@ -156,17 +167,18 @@ class BpfDataPlane:
     def read(self) -> list[Report]:
         """Take a bounded batch from the rings, and return what the tracker has to know, what was observed first.
 
-        A descriptor that stays readable has more. What was observed is the evidence for what was punted.
+        A descriptor that stays readable has more, and so may this: then `pump` wants to be called at once, and this
+        before it. What was observed is the evidence for what was punted. Senders take turns with their questions.
         """
         now = time.monotonic()
         told: list[Report] = []
-        for data in self._observed.read(_BATCH_MAX):
+        for data in self._observed.read(_OBSERVED_MAX):
             seen = ObservedRecord.unpack(data)
             if seen.at_ns >= self._stale_before_ns:
                 told.append(report_of(seen))
             else:
                 self.stale_records += 1
-        for data in self._punts.read(_BATCH_MAX):
+        for data in self._punts.read(_PUNTS_MAX):
             punt = with_checksum(PuntRecord.unpack(data))
             if punt.at_ns < self._stale_before_ns:
                 self.stale_records += 1
@@ -174,9 +186,8 @@ class BpfDataPlane:
             elif punt.fragment is not None:
                 self._take_fragment(punt, now)
             elif punt.kind is abi.PuntKind.COPY or self._is_news(punt, now):
-                is_copy = punt.kind is abi.PuntKind.COPY
-                told.append(Punted(punt.key, punt.frame[punt.link_header_size :], is_copy, punt.slot))
-        return told
+                self._ask_in_turn(punt)
+        return told + self._questions_due()
 
     @property
     def outside_addresses(self) -> tuple[IPv4Address | None, ...]:
@@ -257,7 +268,7 @@ class BpfDataPlane:
             self._refusals_end_at = now + self._settings.limits.refused_s
         sweep_at = self._sweep.run(now)
         self._dropped[Reason.HELD_TOO_LONG] += self._sweep.take_dropped()
-        wakes = (sweep_at, self._drain.run(now), self._early.run(now))
+        wakes = (sweep_at, self._drain.run(now), self._early.run(now), now if self._questions else None)
         self._dropped[Reason.FRAGMENT_BEFORE_FIRST] += self._early.take_dropped()
         return min(wake for wake in wakes if wake is not None)
 
@@ -353,6 +364,22 @@ class BpfDataPlane:
         self._dropped[Reason.HOLD_FULL] += self._held.hold(key, punt.sequence, punt.frame, now)
         return False
 
+    def _ask_in_turn(self, punt: PuntRecord) -> None:
+        """Let the question about a flow wait for its sender's turn."""
+        is_copy = punt.kind is abi.PuntKind.COPY
+        is_waiting = self._questions.add(Punted(punt.key, punt.frame[punt.link_header_size :], is_copy, punt.slot))
+        if not is_waiting and not is_copy:
+            self._dropped[Reason.SHARE_FULL] += self._held.forget(punt.key)
+
+    def _questions_due(self) -> list[Report]:
+        """Take the next questions in turn, but those whose packets do not wait any more."""
+        due: list[Report] = []
+        while self._questions and len(due) < _QUESTIONS_MAX:
+            question = self._questions.take()
+            if question.is_copy or self._held.is_undecided(question.key):
+                due.append(question)
+        return due
+
     def _send(self, frame: bytes) -> Sent:
         return self._injector.send(frame) if self._injector is not None else Sent.LOST
 
@@ -378,6 +405,7 @@ class BpfDataPlane:
                 punts_per_host=limits.punts_per_host_rate,
                 ike_per_address=limits.ike_per_host_rate,
                 fragments_per_address=limits.early_fragments_per_address_rate,
+                pending_max=self._object.maps["pending"].max_entries,
                 ports_kept=abi.kept_flags(settings.ports_kept),
                 check_source=self._check_source,
                 short_until_ns=self._short_until_ns,

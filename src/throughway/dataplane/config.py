@@ -24,6 +24,7 @@ class ConfigRecord:
     punts_per_host: int
     ike_per_address: int
     fragments_per_address: int
+    pending_max: int
     ports_kept: KeptFlag = KeptFlag.NONE
     check_source: bool = True
     short_until_ns: int = 0
@@ -51,7 +52,7 @@ class ConfigRecord:
             self.fragments_per_address,
             self.ports_kept,
             self.check_source,
-            0,
+            self.pending_max,
             self.short_until_ns,
             struct.pack(f"={SHORT_INSIDES_MAX}I", *self.insides, *(0,) * (SHORT_INSIDES_MAX - len(self.insides))),
         )

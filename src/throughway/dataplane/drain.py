@@ -44,11 +44,14 @@ class Drain:
         pending: PendingFlows,
         send: Callable[[bytes], Sent],
         ring_is_empty: Callable[[], bool],
+        finished: Callable[[FlowKey, float], None] = lambda key, now: None,
     ) -> None:
+        """`finished` is told which flow is open, and when."""
         self._held = held
         self._pending = pending
         self._send = send
         self._ring_is_empty = ring_is_empty
+        self._finished = finished
         self._budget = _FRAMES_MAX
         self.lost = 0
         """Packets that were put back and never passed, or could not be put back; not those dropped for a bound."""
@@ -86,13 +89,17 @@ class Drain:
             return self._held.progressed_at(key) + WATCHDOG_S
         counts = self._pending.unpassed(key)
         if counts is None:
-            self._held.forget(key)
+            self._finish(key, now)
             return None
         handed_over, unpassed = counts
         # The count was read before the ring was looked at: what is in the ring now belongs to it or is newer.
         if self._ring_is_empty() and self._pending.open_if(key, handed_over):
             self.lost += max(0, unpassed - self._held.dropped(key))
-            self._held.forget(key)
+            self._finish(key, now)
             return None
         self._held.touch(key, now)
         return now + WATCHDOG_S
+
+    def _finish(self, key: FlowKey, now: float) -> None:
+        self._held.forget(key)
+        self._finished(key, now)

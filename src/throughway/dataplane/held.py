@@ -15,7 +15,8 @@ from heapq import heapify, heappop, heappush
 from ipaddress import IPv4Address
 from typing import Final
 
-from throughway.core.flows import Direction, FlowKey
+from throughway.core.flows import FlowKey
+from throughway.dataplane.turns import sender_of
 
 GAP_S: Final = 0.02
 """For how long a released flow waits for a missing number. Neighbours that were swapped are microseconds apart."""
@@ -31,11 +32,6 @@ class _Flow:
     due: int = 0
     is_released: bool = False
     dropped: int = 0
-
-
-def _party(key: FlowKey) -> IPv4Address:
-    """Name who sends the flow, and so who answers for what it fills."""
-    return key.peer if key.direction is Direction.TO_INSIDE else key.host
 
 
 class HeldPackets:
@@ -66,6 +62,11 @@ class HeldPackets:
         """Name the flows that were not released yet, oldest first."""
         return (key for key, flow in self._flows.items() if not flow.is_released)
 
+    def is_undecided(self, key: FlowKey) -> bool:
+        """Tell whether packets of the flow wait for a decision."""
+        flow = self._flows.get(key)
+        return flow is not None and not flow.is_released
+
     def released(self) -> list[FlowKey]:
         """Name the flows that were released and not forgotten, the first released first."""
         return list(self._released)
@@ -90,7 +91,7 @@ class HeldPackets:
             if len(self._flows) >= self._flows_max:
                 return 1
             flow = self._flows[key] = _Flow(since=now, progressed_at=now)
-            self._flows_of.setdefault(_party(key), {})[key] = None
+            self._flows_of.setdefault(sender_of(key), {})[key] = None
         if len(flow.frames) >= self._per_flow_max:
             flow.dropped += 1
             return 1
@@ -107,7 +108,7 @@ class HeldPackets:
         flow = self._flows.get(key)
         if flow is None:
             flow = self._flows[key] = _Flow(since=now, progressed_at=now)
-            self._flows_of.setdefault(_party(key), {})[key] = None
+            self._flows_of.setdefault(sender_of(key), {})[key] = None
         if not flow.is_released:
             flow.is_released = True
             flow.progressed_at = now
@@ -141,13 +142,13 @@ class HeldPackets:
         if flow is None:
             return 0
         self._released.pop(key, None)
-        party = _party(key)
+        sender = sender_of(key)
         self._count(key, -sum(len(frame) for _, frame in flow.frames))
-        flows = self._flows_of[party]
+        flows = self._flows_of[sender]
         del flows[key]
         if not flows:
-            del self._flows_of[party]
-            self._bytes_of.pop(party, None)
+            del self._flows_of[sender]
+            self._bytes_of.pop(sender, None)
         return len(flow.frames)
 
     def overdue(self, since: float) -> list[FlowKey]:
@@ -155,13 +156,13 @@ class HeldPackets:
         return [key for key in self.undecided() if self._flows[key].since <= since]
 
     def _count(self, key: FlowKey, size: int) -> None:
-        party = _party(key)
+        sender = sender_of(key)
         self._bytes += size
-        self._bytes_of[party] = self._bytes_of.get(party, 0) + size
+        self._bytes_of[sender] = self._bytes_of.get(sender, 0) + size
 
-    def _drop_newest_of(self, party: IPv4Address) -> None:
-        """Drop the last packet of the newest flow of this party that has one."""
-        for key in reversed(self._flows_of[party]):
+    def _drop_newest_of(self, sender: IPv4Address) -> None:
+        """Drop the last packet of the newest flow of this sender that has one."""
+        for key in reversed(self._flows_of[sender]):
             frames = self._flows[key].frames
             if frames:
                 newest = max(range(len(frames)), key=lambda at: frames[at][0])

@@ -1,10 +1,11 @@
 """Removes what is over from the kernel's table of undecided flows, and from the packets held here.
 
-The table is bounded, and an entry that nobody removes keeps another tunnel out. Entries are walked a few at a time.
-One that is over is removed only when a second walk finds it unchanged: a processor that looked before the flow
-was opened may be about to use it.
+The table is bounded, and an entry that nobody removes keeps another tunnel out. A flow that was opened has no use for
+its entry, but a processor that looked before may be about to use it: it is removed a moment later. For what nobody
+opened all entries are walked, a few at a time. One that is over is removed when a second walk finds it unchanged.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
@@ -15,6 +16,8 @@ from throughway.dataplane.held import HeldPackets
 from throughway.dataplane.tables import Tables
 
 _EVERY_S: Final = 1.0
+_OPEN_S: Final = 0.1
+"""For how long the entry of a flow that was opened is left. No processor handles one packet for so long."""
 _ENTRIES_MAX: Final = 64
 """Entries that are looked at by one call: about a millisecond."""
 
@@ -33,10 +36,29 @@ class Sweep:
         self._walk: Iterator[tuple[FlowKey, PendingRecord]] | None = None
         self._seen: dict[FlowKey, PendingRecord] = {}
         self._seen_before: dict[FlowKey, PendingRecord] = {}
+        self._opened: deque[tuple[float, FlowKey]] = deque()
         self._dropped = 0
 
+    def expect(self, key: FlowKey, now: float) -> None:
+        """Remove the entry of a flow that is open now, in a moment."""
+        self._opened.append((now + _OPEN_S, key))
+
     def run(self, now: float) -> float:
-        """Walk on if it is time, and return when to be called again."""
+        """Remove what is due, walk on if it is time, and return when to be called again."""
+        self._remove_opened(now)
+        walk_at = self._run_walk(now)
+        return min(walk_at, self._opened[0][0]) if self._opened else walk_at
+
+    def _remove_opened(self, now: float) -> None:
+        for _ in range(_ENTRIES_MAX):
+            if not self._opened or self._opened[0][0] > now:
+                return
+            _, key = self._opened.popleft()
+            pending = self._tables.pending(key)
+            if pending is not None and pending.state is PendingState.DONE and key not in self._held:
+                self._tables.forget_pending(key)
+
+    def _run_walk(self, now: float) -> float:
         if self._walk is None:
             if now < self._next_at:
                 return self._next_at

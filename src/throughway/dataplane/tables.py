@@ -108,7 +108,7 @@ class Tables:
 
     def forget_pending(self, key: FlowKey) -> None:
         """Forget that the flow was undecided. Unknown keys are no error."""
-        self._pending.delete(abi.pack_key(key))
+        self._ask(abi.ControlRequest(op=abi.ControlOp.FORGET, key=key), "undecided flow")
 
     def has_first_fragment(self, name: FragmentName) -> bool:
         """Tell whether the kernel knows where the later fragments of this packet go."""
@@ -130,7 +130,7 @@ class Tables:
         """
         packed = abi.pack_key(key)
         mapping = self._mappings.lookup(packed)
-        self._pending.delete(packed)
+        self.forget_pending(key)
         self._mappings.delete(packed)
         self._fan_outs.delete(packed)
         self._traces.delete(packed)

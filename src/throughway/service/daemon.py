@@ -184,7 +184,7 @@ class Daemon:
             self._pump_timer = None
         if wanted is not None and not self._has_failed:
             delay = max(0.0, wanted - now)
-            self._pump_timer = asyncio.get_running_loop().call_later(delay, self._pump)
+            self._pump_timer = asyncio.get_running_loop().call_later(delay, self._on_reports)
 
     def _handle(self, event: Event, now: float) -> None:
         if wanted := self._tracker.wanted_path(event):

@@ -62,7 +62,7 @@ class Gateway:
         """Do what the daemon's loop does, once."""
         plane = self.plane
         ready, _, _ = select.select(plane.filenos(), [], [], 0)
-        if ready:
+        if ready or time.monotonic() >= self._wake:
             for each in plane.read():
                 self.told.append(each)
                 if isinstance(each, Punted):

@@ -16,8 +16,8 @@ def errors(daemon: Daemon) -> list[Finding]:
 def test_table_that_drops_is_named_with_the_command_that_helps(daemon: Daemon, net: Network, ends: Ends) -> None:
     nft(net, HOUSE)
     daemon.up()
+    wait_for("it says so", lambda: daemon.says(RULE))
     assert "inet house" in daemon.lines("firewall.finding")[0]
-    assert daemon.says(RULE)
     [finding] = errors(daemon)
     assert (finding.level, "inet house" in finding.what) == (Level.ERROR, True)
     assert finding.commands == (RULE,)

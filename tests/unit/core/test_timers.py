@@ -161,7 +161,7 @@ ELSEWHERE = {
     "kept_port_idle_s": "unit/core/test_kept_ike.py",
     "path_remembered_s": "kernel/firewall/test_paths.py",
     "counters_every_s": "kernel/daemon/test_timers.py",
-    "traces_every_s": "unit/simulate/test_router.py",
+    "traces_every_s": "kernel/daemon/test_answers.py",
     "trace_gap_s": "bpf/test_traces.py",
     "udp_idle_s": "kernel/firewall/test_timers.py",
     "pptp_control_idle_s": "kernel/firewall/test_timers.py",

@@ -185,6 +185,41 @@ def test_a_tunnel_in_use_that_nothing_announced_outlives_a_flood() -> None:
     assert play.candidates(PEER, IN_1) == {ALICE}, "what moved in one reading alone may be a flood's"
 
 
+def test_a_tunnel_that_began_just_before_a_flood_outlives_it() -> None:
+    """No reading has shown it in use yet. What makes room is of the flood, before the readings and after them."""
+    play = small(uncredited_spis_per_peer_max=8)
+    play >> EspFromInside(ALICE, PEER, OUT_A, 200_000) >> EspUnclaimed(Path(PEER), IN_1, 200_000)
+    key = to_inside(PEER, IN_1)
+    for n in range(1000):
+        play.now += 0.01
+        play >> EspUnclaimed(Path(PEER), Spi(0x10000 + n), 5000)
+        if n % 200 == 199:
+            play >> counters(play, 0.0, key, to_inside(PEER, Spi(0x10000 + n)))
+        assert play.candidates(PEER, IN_1) == {ALICE}, n
+    assert len([key for key in play.mappings if key.host != ALICE]) == 8
+
+
+def test_what_three_readings_show_to_be_idle_makes_room_for_a_newcomer() -> None:
+    """Until then a newcomer has the place of the one before it."""
+    play = small(uncredited_spis_per_peer_max=4)
+    play >> EspFromInside(ALICE, PEER, OUT_A, 200_000)
+    spis = [Spi(0x10000 + n) for n in range(8)]
+
+    def left() -> list[int]:
+        return [spis.index(Spi(key.discriminator)) for key in play.mappings if key.host != ALICE]
+
+    for spi in spis[:6]:
+        play >> EspUnclaimed(Path(PEER), spi, 5000)
+    assert left() == [0, 1, 2, 5]
+    began = play.now
+    for _ in range(3):
+        play.now += LIMITS.counters_every_s
+        play >> counters(play, began, to_peer(ALICE, PEER, OUT_A))
+    for spi in spis[6:]:
+        play >> EspUnclaimed(Path(PEER), spi, 5000)
+    assert left() == [2, 5, 6, 7]
+
+
 def test_a_flood_of_contested_spis_is_bounded_and_leaves_the_negotiated_ones() -> None:
     """Two hosts met in the middle of their conversations may own anything, so every SPI is contested by both."""
     play = small(contested_spis_per_peer_max=8, uncredited_spis_per_peer_max=8)
