@@ -40,7 +40,7 @@ READ_REST: Final = 20
 class Book:
     """The register with all that feeds it. A listener of facts, its own among them."""
 
-    def __init__(self, catalogue: Catalogue, teller: Teller, tell: Callable[[Fact, float], None]) -> None:
+    def __init__(self, catalogue: Catalogue, teller: Teller, tell: Callable[[Fact], None]) -> None:
         """Keep sessions by a catalogue. `tell` gives a fact to all listeners, this one included."""
         self.register: Final = Register()
         self.noticing: Final = Noticing(self.register, catalogue)
@@ -63,40 +63,42 @@ class Book:
         for told in self.register.handle(fact, now):
             self._teller.tell(told.name, session=told.session, **told.fields)
 
-    def _tell_all(self, facts: Iterable[Fact], now: float) -> None:
+    def _tell_all(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
-            self._tell(fact, now)
+            self._tell(fact)
 
     # What the daemon sees
 
-    def on_report(self, report: Report, now: float) -> None:
+    def on_report(self, report: Report) -> None:
         """Take note of what the data plane reports, before the tracker decides about it."""
-        self._tell_all(self.noticing.on_report(report), now)
+        self._tell_all(self.noticing.on_report(report))
 
-    def on_command(self, command: Command, now: float) -> None:
+    def on_command(self, command: Command) -> None:
         """Take note of a command that was carried out."""
-        self._tell_all(self.noticing.on_command(command), now)
-        self._tell_all(self._counting.on_command(command), now)
+        self._tell_all(self.noticing.on_command(command))
+        self._tell_all(self._counting.on_command(command))
 
-    def on_flows(self, flows: Iterable[InstalledFlow], slots: Slots, now: float) -> None:
+    def on_flows(self, flows: Iterable[InstalledFlow], slots: Slots) -> None:
         """Take note of counters of mappings; one that nobody told of is there since an earlier run."""
         flows = tuple(flows)
+        now = time.monotonic()
         for flow in flows:
-            self._tell_all(self.noticing.on_going(flow.count.key, flow.hosts), now)
-        self._tell_all(self._counting.on_flows(flows, slots), now)
+            self._tell_all(self.noticing.on_going(flow.count, flow.hosts, now))
+        self._tell_all(self._counting.on_flows(flows, slots))
 
-    def on_adopted(self, flows: Iterable[AdoptedFlow], now: float) -> None:
+    def on_adopted(self, flows: Iterable[AdoptedFlow]) -> None:
         """Take note of what an earlier run left at work."""
+        now = time.monotonic()
         for flow in flows:
-            self._tell_all(self.noticing.on_going(flow.key, flow.hosts), now)
+            self._tell_all(self.noticing.on_going(flow.count, flow.hosts, now))
 
-    def on_addresses(self, addresses: Sequence[IPv4Address], now: float) -> None:
+    def on_addresses(self, addresses: Sequence[IPv4Address]) -> None:
         """Take note of our addresses outside."""
-        self._tell(OutsideAddresses(tuple(addresses)), now)
+        self._tell(OutsideAddresses(tuple(addresses)))
 
-    def on_refusals(self, refusals: Iterable[Refusal], now: float) -> None:
+    def on_refusals(self, refusals: Iterable[Refusal]) -> None:
         """Take note of what the tracker has refused lately: all that it remembers."""
-        self._tell_all(self.noticing.on_refusals(refusals), now)
+        self._tell_all(self.noticing.on_refusals(refusals))
 
     # Time
 
@@ -104,9 +106,8 @@ class Book:
         """Say each second what is wrong with sessions, until cancelled."""
         count = 0
         while True:
-            now = time.monotonic()
-            self.on_refusals(refusals(), now)
-            for told in self.register.judge(now):
+            self.on_refusals(refusals())
+            for told in self.register.judge(time.monotonic()):
                 self._teller.tell(told.name, session=told.session, **told.fields)
             count += 1
             if count % SWEEP_EVERY == 0:
@@ -126,7 +127,7 @@ class Book:
         try:
             async for facts in self._tracking.read(outside):
                 catch_up()
-                self._tell_all(facts, time.monotonic())
+                self._tell_all(facts)
         except KernelRefused as problem:
             if str(problem) != self._problem:
                 log.warning("tracked.unreadable", problem=str(problem))

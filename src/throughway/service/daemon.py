@@ -58,7 +58,7 @@ from throughway.service import hearing, state
 from throughway.service.asked import Asked
 from throughway.service.book import Book
 from throughway.service.gateway import Gateway
-from throughway.service.listening import Listener
+from throughway.service.listening import FactTeller, Listener
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
@@ -85,7 +85,7 @@ class Daemon:
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
         self._book: Final = Book(Catalogue.of(shipped()), self._teller, self._tell_fact)
-        self._listeners: Final[list[Listener]] = [self._book]
+        self._listeners: Final[list[Listener]] = [FactTeller(self._teller), self._book]
         self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
@@ -186,7 +186,7 @@ class Daemon:
     def _on_reports(self) -> None:
         now = time.monotonic()
         for report in self._gateway.plane.read():
-            self._book.on_report(report, now)
+            self._book.on_report(report)
             event = hearing.event_of(report)
             if event is not None:
                 self._handle(event, now)
@@ -210,8 +210,8 @@ class Daemon:
             self._carry_out(self._tracker.handle(chosen, now))
         self._carry_out(self._tracker.handle(event, now))
 
-    def _tell_fact(self, fact: Fact, now: float) -> None:
-        """Give a fact about a flow to all who listen."""
+    def _tell_fact(self, fact: Fact) -> None:
+        now = time.monotonic()
         for listener in self._listeners:
             listener.on_fact(fact, now)
 
@@ -219,7 +219,7 @@ class Daemon:
         for command in commands:
             try:
                 self._carry_out_one(command)
-                self._book.on_command(command, time.monotonic())
+                self._book.on_command(command)
             except KernelRefused as problem:
                 # One tunnel that the kernel has no room for must not end all others.
                 self._teller.tell("command.failed", command=type(command).__name__, problem=str(problem))
@@ -275,7 +275,7 @@ class Daemon:
             for flows in self._gateway.plane.used_flows(since):
                 if flows:
                     self._handle(CountersRead(tuple(flow.count for flow in flows)), time.monotonic())
-                    self._book.on_flows(flows, self._gateway.slots, time.monotonic())
+                    self._book.on_flows(flows, self._gateway.slots)
                     self._pump()
                 await asyncio.sleep(0)
             since = began
@@ -325,14 +325,14 @@ class Daemon:
         if flows:
             log.info("mappings.adopted", count=len(flows))
             self._handle(MappingsAdopted(flows), time.monotonic())
-            self._book.on_adopted(flows, time.monotonic())
+            self._book.on_adopted(flows)
             gc.freeze()
         self._handle(self._gateway.addresses, time.monotonic())
-        self._book.on_addresses(self._gateway.outside_addresses, time.monotonic())
+        self._book.on_addresses(self._gateway.outside_addresses)
 
     def _on_addresses(self, change: OutsideAddressesChanged) -> None:
         self._handle(change, time.monotonic())
-        self._book.on_addresses(change.new, time.monotonic())
+        self._book.on_addresses(change.new)
         self._own_tunnels.on_addresses(self._gateway.translated)
         try:
             self._gateway.lay_paths(self._tracker.addresses.chosen())
@@ -370,9 +370,9 @@ class Daemon:
     async def _read_all(self) -> None:
         """Have the book of sessions as new as it can be, which costs as much as there are mappings."""
         async for piece in self._flows_in_slices():
-            self._book.on_flows(piece, self._gateway.slots, time.monotonic())
+            self._book.on_flows(piece, self._gateway.slots)
         await self._book.read_tracked(self._gateway.outside_addresses, self._on_reports)
-        self._book.on_refusals(self._tracker.refusals(), time.monotonic())
+        self._book.on_refusals(self._tracker.refusals())
 
     async def _answer_down(self, params: Params) -> dict[str, object]:
         query = DownQuery.from_json(params)

@@ -10,6 +10,7 @@ from throughway.catalogue.catalogue import Catalogue
 from throughway.catalogue.protocol import Transport
 from throughway.core import discriminators
 from throughway.core.commands import Command, InstallMapping, Refuse
+from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, UdpPort
 from throughway.core.ports import IkeObserved, Report
@@ -18,7 +19,7 @@ from throughway.core.tunnels import Refusal
 from throughway.detect import ipsec
 from throughway.detect.answers import CERTAIN, STRONG
 from throughway.sessions.facts import Admitted, Detected, Fact, FlowName, Negotiated, Refused, device_name
-from throughway.sessions.register import Register
+from throughway.sessions.register import IDLE_S, Register
 from throughway.wire import ike
 from throughway.wire.udp import IKE_PORT, NAT_T_PORT
 
@@ -116,11 +117,12 @@ class Noticing:
         facts: list[Fact] = [Admitted(flow)] if self._register.has_no_room_for(flow) else []
         return facts if self._register.follows(flow) else [*facts, self._detected(flow, key)]
 
-    def on_going(self, key: FlowKey, hosts: tuple[Host, ...]) -> list[Fact]:
-        """Say that a mapping is at work, as after a restart. No session is pushed out for it."""
-        if len(hosts) != 1 or not self._register.has_room_for(hosts[0]):
+    def on_going(self, count: FlowCount, hosts: tuple[Host, ...], now: float) -> list[Fact]:
+        """Say that a mapping is at work that nobody told of, as after a restart. No session is pushed out for it."""
+        if len(hosts) != 1 or now - count.last_packet_at >= IDLE_S or not self._register.has_room_for(hosts[0]):
             return []
-        return self._installed(key, hosts[0])
+        flow = flow_of(hosts[0], count.key)
+        return [] if self._register.knows(flow) else [self._detected(flow, count.key)]
 
     def _detected(self, flow: FlowName, key: FlowKey) -> Detected:
         name, family = self.named(key.protocol, key.port, key.discriminator)

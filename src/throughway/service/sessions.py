@@ -175,7 +175,12 @@ class Rows:
 _PORT_WORDS: Final[Mapping[int, str]] = {IpProtocol.UDP: "udp", IpProtocol.TCP: "tcp", IpProtocol.GRE: "call"}
 
 
-def page(entries: Iterable[Entry], row: Callable[[Entry], Session], query: SessionsQuery) -> SessionPage:
+def page(
+    entries: Iterable[Entry],
+    row: Callable[[Entry], Session],
+    query: SessionsQuery,
+    flows_max: int = PAGE_FLOWS_MAX,
+) -> SessionPage:
     """Make the rows of one page, those that began last first. The cursor is where a page ended, so none is lost."""
     ordered = sorted(entries, key=_place)
     if query.after is not None:
@@ -184,7 +189,7 @@ def page(entries: Iterable[Entry], row: Callable[[Entry], Session], query: Sessi
     flows = 0
     for entry in ordered[: query.limit]:
         flows += len(entry.session.flows)
-        if cut and flows > PAGE_FLOWS_MAX:
+        if cut and flows > flows_max:
             break
         cut.append(row(entry))
     more = len(cut) < len(ordered)

@@ -20,6 +20,7 @@ from throughway.dataplane.ctlookup import Lookup
 from throughway.detect.answers import CERTAIN
 from throughway.sessions.facts import Counted, Detected, Fact, FlowGone, FlowName, Traffic
 from throughway.sessions.register import Register
+from throughway.sessions.session import Flow
 
 SLICE: Final = 64
 """Flows that are asked for before packets have their turn: about 2 ms."""
@@ -87,13 +88,19 @@ class Tracking:
             await asyncio.sleep(0)
 
     def _followed(self) -> Iterator[FlowName]:
-        """All flows with ports or call IDs that have not gone, as far as connection tracking may have them."""
+        """All flows with ports or call IDs, as far as connection tracking may have them.
+
+        Of UDP those too that are gone: what goes on after a long silence is the same flow, and no head tells of it.
+        """
         for entry in self._register.entries():
-            if entry.ended_at is None:
-                for name, flow in entry.session.flows.items():
-                    has_names = name.protocol in (IpProtocol.TCP, IpProtocol.UDP) or flow.protocol == "pptp-gre"
-                    if has_names and flow.protocol and not flow.is_gone:
-                        yield name
+            for name, flow in entry.session.flows.items():
+                if name.protocol == IpProtocol.UDP:
+                    is_wanted = flow.is_tracked or not flow.is_gone
+                else:
+                    has_names = name.protocol == IpProtocol.TCP or flow.protocol == "pptp-gre"
+                    is_wanted = has_names and not flow.is_gone and entry.ended_at is None
+                if is_wanted and flow.protocol:
+                    yield name
 
     def _facts(self, name: FlowName, flow: TrackedFlow | None, now: float) -> list[Fact]:
         """Say what one flow has carried, if that is news, and whether it is gone."""
@@ -103,11 +110,16 @@ class Tracking:
             return []
         if flow is None:
             # One that was never seen there is not tracked at all: its port is kept, or its first packet was dropped.
-            return [FlowGone(name, FORGOTTEN)] if known.is_tracked else []
+            return [FlowGone(name, FORGOTTEN)] if known.is_tracked and not known.is_gone else []
+        facts: list[Fact] = []
+        if entry is not None and (known.is_gone or entry.ended_at is not None):
+            if flow.sent == TrackedCount(known.to_peer.packets, known.to_peer.bytes):
+                return []
+            facts.append(Detected(name, known.protocol, entry.session.family, known.confidence, known.evidence))
+            known = Flow(name, now)
         if flow.original.destination != name.peer:
             flow = _turned(flow)
         sent, came = _moved(known.to_peer, flow.sent, now), _moved(known.to_inside, flow.answered, now)
-        facts: list[Fact] = []
         if (sent, came) != (known.to_peer, known.to_inside) or not known.translated_to:
             facts.append(Counted(name, sent, came, _translated(name, flow), is_tracked=True))
         return [*facts, FlowGone(name, CLOSED)] if flow.is_closed else facts

@@ -1,7 +1,5 @@
 """Sessions of a real daemon: the six steps, with their evidence, and what stopped those that stop."""
 
-import json
-
 import pytest
 
 from tests.kernel.bpf_plane.net import ip_packet
@@ -43,7 +41,6 @@ def test_ike_and_its_esp_walk_the_six_steps(daemon: Daemon, ends: Ends) -> None:
     agree(ends)
     ends.both_ways(ALICE, 0x1001, 0x2001, range(1, 9))
     row = session(daemon)
-    print(json.dumps(row.to_json(), indent=1))
     assert [taken.step for taken in row.steps] == [step.words for step in Step]
     assert row.step == "carrying data"
     evidence = {taken.step: taken.evidence for taken in row.steps}
