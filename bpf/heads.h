@@ -214,6 +214,16 @@ static __always_inline void head_judge(const struct packet *p, const struct head
 		flow->state = HEAD_BEGUN;
 }
 
+/* Read from a packet also where its payload is in pages of its own, to which the offset has to be counted from the
+ * frame's beginning. Such a frame has nothing behind the packet: what is padded is short, and in one piece.
+ */
+static __always_inline long paged_read(const struct packet *p, __u32 offset, void *to, __u32 size)
+{
+	if (!packet_read(p, offset, to, size))
+		return 0;
+	return p->skb->len < p->size ? -1 : bpf_skb_load_bytes(p->skb, p->skb->len - p->size + offset, to, size);
+}
+
 /* Read the payload that begins `at` bytes behind the IP header. False if nothing of it is here. */
 static __always_inline int head_read(const struct packet *p, const struct head_rules *rules, struct head_copy *copy,
 		__u32 at)
@@ -224,7 +234,7 @@ static __always_inline int head_read(const struct packet *p, const struct head_r
 	if (filled > rules->size_max)
 		filled = rules->size_max;
 	barrier_var(filled);
-	if (filled == 0 || filled > HEAD_SIZE_MAX || packet_read(p, p->header_size + at, copy->payload, filled))
+	if (filled == 0 || filled > HEAD_SIZE_MAX || paged_read(p, p->header_size + at, copy->payload, filled))
 		return 0;
 	copy->head.filled = filled;
 	return 1;

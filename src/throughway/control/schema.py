@@ -5,7 +5,7 @@ refused, so that a misspelt option never passes for one that was left out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
 from typing import Final, Self
 
@@ -57,7 +57,7 @@ class _Record:
 
     def to_json(self) -> dict[str, object]:
         """Return the document as a JSON object, its keys in the order of the fields."""
-        return {field.name: _json_of(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+        return {each.name: _json_of(getattr(self, each.name)) for each in fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,8 @@ class Status(_Record):
     were dropped. `outside_address` is the primary one of `outside_addresses`. `adopted` counts the mappings
     taken over from an earlier run. `ike_port` and `l2tp_port` say whether devices keep these ports (auto, keep,
     translate), `ports_kept` with which peers that was learned. `path` is how known packets go, `short`, or `long` with
-    the reason behind it.
+    the reason behind it. `heads` counts first packets of flows by what became of them: `copied` to be recognised, or
+    lost as `ring-full` or `over-budget`.
     """
 
     version: str
@@ -192,6 +193,7 @@ class Status(_Record):
     l2tp_port: str = "auto"
     ports_kept: tuple[str, ...] = ()
     path: str = ""
+    heads: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -223,6 +225,7 @@ class Status(_Record):
             l2tp_port=read.text("l2tp_port") if read.has("l2tp_port") else "auto",
             ports_kept=read.texts("ports_kept") if read.has("ports_kept") else (),
             path=read.text("path") if read.has("path") else "",
+            heads=read.integers("heads") if read.has("heads") else {},
         )
 
 
@@ -277,10 +280,10 @@ class DownQuery(_Record):
 
 
 def _refuse_negative(record: Session | Status) -> None:
-    for field in fields(record):
-        value = getattr(record, field.name)
+    for each in fields(record):
+        value = getattr(record, each.name)
         if isinstance(value, (int, float)) and value < 0:
-            raise DocumentMismatch(field.name, "must not be below zero")
+            raise DocumentMismatch(each.name, "must not be below zero")
 
 
 def _json_of(value: object) -> object:

@@ -32,7 +32,7 @@ class Judge:
         self.declared: Final = Declared(catalogue)
 
     def look(self, flow: Flow, datagram: Datagram) -> None:
-        """Show a datagram of UDP to whoever may know it: all recognisers of an open flow, else the one that named it."""
+        """Show a datagram to whoever may know it: all recognisers of an open flow, else the one that named it."""
         if not flow.is_open:
             answer = flow.namer.look(datagram, flow.notes) if flow.namer else None
             if answer and answer.confidence >= NAMED_FROM:

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from throughway.catalogue_files import read_catalogue
 from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core import discriminators
@@ -54,10 +55,13 @@ from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
 from throughway.service.gateway import Gateway
+from throughway.service.listening import FactTeller, Listener
+from throughway.service.live import Live
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
 from throughway.service.telling import Teller
+from throughway.sessions.facts import Fact
 
 log = structlog.get_logger()
 
@@ -78,6 +82,7 @@ class Daemon:
         self._remembered: Final = RememberedPorts(options.ports_file, self._limits.kept_ports_max)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
+        self._listeners: Final[list[Listener]] = [FactTeller(self._teller)]
         self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
@@ -92,6 +97,7 @@ class Daemon:
         False says that something failed which nobody foresaw: the log has it, and tunnels stay at work.
         Raises ThroughwayError when it cannot start.
         """
+        catalogue = read_catalogue()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
@@ -102,6 +108,7 @@ class Daemon:
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
+                self._live = Live(gateway.plane.heads, catalogue, self._limits)
                 self._recall()
                 self._adopt()
                 self._own_tunnels.begin(gateway.translated)
@@ -124,6 +131,7 @@ class Daemon:
                         tasks.create_task(self._gateway.watch_rules(), name="rules"),
                         tasks.create_task(self._read_counters(), name="counters"),
                         tasks.create_task(self._read_traces(), name="traces"),
+                        tasks.create_task(self._live.run(self._tell_fact), name="heads"),
                         tasks.create_task(self._gateway.flush_ports(), name="ports"),
                     ]
                     await self._stopping.wait()
@@ -192,6 +200,11 @@ class Daemon:
             chosen = PathChosen(host, self._gateway.settle_path(host, path))
             self._carry_out(self._tracker.handle(chosen, now))
         self._carry_out(self._tracker.handle(event, now))
+
+    def _tell_fact(self, fact: Fact) -> None:
+        now = time.monotonic()
+        for listener in self._listeners:
+            listener.on_fact(fact, now)
 
     def _carry_out(self, commands: Iterable[Command]) -> None:
         for command in commands:
