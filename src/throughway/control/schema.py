@@ -5,7 +5,7 @@ refused, so that a misspelt option never passes for one that was left out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
@@ -88,7 +88,8 @@ class Status(Record):
     were dropped. `outside_address` is the primary one of `outside_addresses`. `adopted` counts the mappings
     taken over from an earlier run. `ike_port` and `l2tp_port` say whether devices keep these ports (auto, keep,
     translate), `ports_kept` with which peers that was learned. `path` is how known packets go, `short`, or `long` with
-    the reason behind it.
+    the reason behind it. `heads` counts first packets of flows by what became of them: `copied` to be recognised, or
+    lost as `ring-full` or `over-budget`.
     """
 
     version: str
@@ -111,6 +112,7 @@ class Status(Record):
     l2tp_port: str = "auto"
     ports_kept: tuple[str, ...] = ()
     path: str = ""
+    heads: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -142,6 +144,7 @@ class Status(Record):
             l2tp_port=read.text("l2tp_port") if read.has("l2tp_port") else "auto",
             ports_kept=read.texts("ports_kept") if read.has("ports_kept") else (),
             path=read.text("path") if read.has("path") else "",
+            heads=read.integers("heads") if read.has("heads") else {},
         )
 
 

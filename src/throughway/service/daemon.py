@@ -16,8 +16,7 @@ from typing import Final
 
 import structlog
 
-from throughway.catalogue.catalogue import Catalogue
-from throughway.catalogue_files import shipped
+from throughway.catalogue_files import read_catalogue
 from throughway.control.schema import DownQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core import discriminators
@@ -59,6 +58,7 @@ from throughway.service.asked import Asked
 from throughway.service.book import Book
 from throughway.service.gateway import Gateway
 from throughway.service.listening import FactTeller, Listener
+from throughway.service.live import Live
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
@@ -84,7 +84,7 @@ class Daemon:
         self._remembered: Final = RememberedPorts(options.ports_file, self._limits.kept_ports_max)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
-        self._book: Final = Book(Catalogue.of(shipped()), self._teller, self._tell_fact)
+        self._book: Final = Book(read_catalogue(), self._teller, self._tell_fact)
         self._listeners: Final[list[Listener]] = [FactTeller(self._teller), self._book]
         self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
         self._started_at: Final = time.monotonic()
@@ -100,6 +100,7 @@ class Daemon:
         False says that something failed which nobody foresaw: the log has it, and tunnels stay at work.
         Raises ThroughwayError when it cannot start.
         """
+        catalogue = read_catalogue()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
@@ -110,6 +111,7 @@ class Daemon:
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
+                self._live = Live(gateway.plane.heads, catalogue, self._limits)
                 self._recall()
                 self._adopt()
                 self._own_tunnels.begin(gateway.translated)
@@ -135,6 +137,7 @@ class Daemon:
                         tasks.create_task(self._gateway.watch_rules(), name="rules"),
                         tasks.create_task(self._read_counters(), name="counters"),
                         tasks.create_task(self._read_traces(), name="traces"),
+                        tasks.create_task(self._live.run(self._tell_fact), name="heads"),
                         tasks.create_task(self._gateway.flush_ports(), name="ports"),
                         tasks.create_task(self._book.judge(self._tracker.refusals), name="sessions"),
                         tasks.create_task(
