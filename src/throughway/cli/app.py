@@ -1,26 +1,22 @@
-"""`throughway up`, `status`, `sessions` and `down`.
+"""`throughway up`, `status`, `sessions`, `events` and `down`.
 
 What needs rich is imported by the command that shows it: help and completion answer in half the time.
 """
 
 import json
 import socket
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from throughway import __version__
+from throughway.cli.asking import GatewayOption, explained
+from throughway.cli.events_app import events
+from throughway.cli.sessions_app import app as sessions_app
 from throughway.cli.start import Attach, PortChoice, become_daemon
 from throughway.control.client import ControlClient, choose_gateway
-from throughway.control.errors import ControlError, DaemonAbsent
+from throughway.control.errors import DaemonAbsent
 from throughway.control.paths import GATEWAY_DEFAULT, gateways_here
-
-EVERY_S: Final = 1.0
-"""Between two documents of `sessions --watch --json`."""
 
 app = typer.Typer(
     name="throughway",
@@ -40,18 +36,6 @@ def _print_version(is_wanted: bool) -> None:
     if is_wanted:
         typer.echo(f"throughway {__version__}")
         raise typer.Exit
-
-
-GatewayOption = Annotated[
-    str | None,
-    typer.Option(
-        "--gateway",
-        metavar="NAME",
-        envvar="THROUGHWAY_GATEWAY",
-        autocompletion=gateways_here,
-        help="Which gateway, where several run here.",
-    ),
-]
 
 
 @app.callback()
@@ -105,7 +89,7 @@ def up(
 
     Ctrl-C, SIGTERM and `throughway down` stop it, and leave no rule, program or mapping behind.
     """
-    with _explained():
+    with explained():
         become_daemon(
             inside or [],
             outside,
@@ -129,7 +113,7 @@ def status(
 
     Shows its interfaces and address, tables and memory, packets by reason, and what wants mending.
     """
-    with _explained():
+    with explained():
         with ControlClient.of_gateway(choose_gateway(gateway)) as client:
             answer = client.status()
         if as_json:
@@ -140,31 +124,8 @@ def status(
             show_status(answer)
 
 
-@app.command()
-def sessions(
-    gateway: GatewayOption = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Redraw every second until Ctrl-C.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON for programs; with --watch, one document a line.")
-    ] = False,
-) -> None:
-    """List the VPN sessions that pass.
-
-    Each with its device, protocol and peer, the discriminators, packets and bytes each way, how sure
-    the gateway is whose it is, its age, and for how long it has been idle.
-    """
-    with _explained(), _ended_by_interrupt():
-        name = choose_gateway(gateway)
-        if watch and not as_json:
-            from throughway.cli.screen import watch_sessions  # noqa: PLC0415 - rich
-
-            return watch_sessions(name)
-        with ControlClient.of_gateway(name) as client:
-            if as_json:
-                return _print_documents(client, watch)
-            from throughway.cli.screen import show_sessions  # noqa: PLC0415 - rich
-
-            return show_sessions(client, name)
+app.add_typer(sessions_app)
+app.command()(events)
 
 
 @app.command()
@@ -176,7 +137,7 @@ def down(
 
     Returns when every rule, program and mapping that it laid is removed.
     """
-    with _explained():
+    with explained():
         name = choose_gateway(gateway)
         try:
             with ControlClient.of_gateway(name) as client:
@@ -189,38 +150,6 @@ def down(
         typer.echo(f"Gateway {name} is down. Its rules, programs and mappings are removed.")
 
 
-def _print_documents(client: ControlClient, every_second: bool) -> None:
-    while True:
-        document = {"sessions": [session.to_json() for session in client.sessions()]}
-        if not every_second:
-            typer.echo(json.dumps(document, indent=2))
-            return
-        sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
-        sys.stdout.flush()
-        time.sleep(EVERY_S)
-
-
 def _others_than(gateway: str) -> str:
     others = [other for other in gateways_here() if other != gateway]
     return f"; sockets here: {', '.join(others)}" if others else ""
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what went wrong into the fact, the remedy and exit status 1."""
-    try:
-        yield
-    except ControlError as error:
-        typer.secho(f"throughway: {error.message}", err=True, fg="red")
-        if error.remedy:
-            typer.echo(f"  {error.remedy}", err=True)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def _ended_by_interrupt() -> Iterator[None]:
-    """Let Ctrl-C be the ordinary end of a command that only looks."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 
 from throughway.cli.human import printable
+from throughway.cli.session_view import print_session
 from throughway.cli.sessions_view import SessionsView
 from throughway.cli.status_view import print_status
 from throughway.control.client import ControlClient
@@ -41,6 +42,11 @@ def show_sessions(client: ControlClient, gateway: str) -> None:
         f"Start one on a device behind {inside}: it is listed here from its first packet on. "
         "If it is not, `throughway doctor` says what is in the way."
     )
+
+
+def show_session(session: Session) -> None:
+    """Print all of one session."""
+    print_session(session, _console())
 
 
 def watch_sessions(gateway: str) -> None:

@@ -1,7 +1,7 @@
 """The table of sessions, as wide as the screen is.
 
-There are two layouts. The wide one has one line a session and every value in a column of its own;
-the narrow one has two lines a session and fits into 80 columns. Which one is used is measured.
+There are two layouts. The wide one has one line a session; the narrow one has two lines a session, and fits into 80
+columns. Which one is used is measured. Below the table stands what is wrong, and what to do about it.
 """
 
 from collections import Counter
@@ -29,26 +29,27 @@ _VERDICTS: Final = {
 }
 """For each verdict a sign, a sign for terminals of ASCII only, and a colour. The word always stands beside them."""
 
+_STOPPED: Final = ("✗", "x", "red")
+_ENDED: Final = ("-", "-", "dim")
+
 _WIDE: Final[tuple[tuple[str, str], ...]] = (
     ("Device", "left"),
     ("Protocol", "left"),
     ("Peer", "left"),
     ("To peer", "left"),
     ("Packets", "right"),
-    ("Bytes", "right"),
     ("To inside", "left"),
     ("Packets", "right"),
-    ("Bytes", "right"),
-    ("Verdict", "left"),
-    ("Age", "right"),
+    ("Step", "left"),
+    ("State", "left"),
     ("Idle", "right"),
 )
-"""The columns of the wide layout. Packets and bytes belong to the direction before them."""
+"""The columns of the wide layout. Packets belong to the direction before them."""
 
-_VERDICT_COLUMN: Final = 9
+_STATE_COLUMN: Final = 8
 
 _NOTE_LINES_MAX: Final = 4
-"""Lines that say why something was refused, on a screen that is redrawn in place."""
+"""Lines that say what is wrong, on a screen that is redrawn in place."""
 
 _LINES_AROUND: Final = 7
 """Of the summary, the table's head, the count of what is left out, and the prompt."""
@@ -81,21 +82,21 @@ class SessionsView:
             shown = self._shown(2, len(notes))
             yield _narrow_table(shown, options.ascii_only)
         for note in notes:
-            yield Text(note, style=_VERDICTS[Verdict.REFUSED][2])
+            yield Text(note, style=_STOPPED[2])
         left_out = len(self._sessions) - len(shown)
         if left_out:
             yield Text(f"and {left_out:,} more: `throughway sessions` lists all", style="dim")
 
     def summary(self) -> str:
-        """Return the state in one line: how many sessions of how many devices, and how sure we are."""
-        verdicts = Counter(session.verdict for session in self._sessions)
+        """Return the state in one line: how many sessions of how many devices, and how they are."""
+        states = Counter(_summed(session) for session in self._sessions)
         devices = len({session.device for session in self._sessions})
         parts = [
             f"Gateway {printable(self._gateway)}",
             f"{plural(len(self._sessions), 'session')} of {plural(devices, 'device')}"
             if self._sessions
             else "no VPN passes at the moment",
-            ", ".join(f"{verdicts[verdict]:,} {verdict}" for verdict in Verdict if verdicts[verdict]),
+            ", ".join(f"{states[state]:,} {state}" for state in _SUMS if states[state]),
             self._note,
         ]
         return " - ".join(part for part in parts if part)
@@ -106,12 +107,12 @@ class SessionsView:
         return self._sessions[: max(1, (self._height - _LINES_AROUND - note_lines) // lines_each)]
 
     def _notes(self, width: int) -> list[str]:
-        """Return lines that say why sessions were refused, no more than there is room for."""
+        """Return lines that say what is wrong with sessions and what to do, no more than there is room for."""
         lines = [
             line
             for session in self._sessions
-            if session.reason
-            for line in wrap(printable(f"{session.device} {session.protocol} {session.peer}: {session.reason}"), width)
+            if (words := _what_is_wrong(session))
+            for line in wrap(printable(f"{session.device} {session.protocol} {session.peer}: {words}"), width)
         ]
         return lines if self._height is None else lines[:_NOTE_LINES_MAX]
 
@@ -129,11 +130,11 @@ def _wide_lines(sessions: Sequence[Session], options: ConsoleOptions) -> list[Te
     if gap < 1:
         return None
     rule = ("-" if options.ascii_only else "─") * (sum(widths) + gap * (len(widths) - 1))
-    verdict_at = sum(widths[:_VERDICT_COLUMN]) + gap * _VERDICT_COLUMN
+    state_at = sum(widths[:_STATE_COLUMN]) + gap * _STATE_COLUMN
     lines = [Text(_line(headings, widths, gap), style="bold"), Text(rule)]
     for session, row in zip(sessions, rows, strict=True):
         line = Text(_line(row, widths, gap), no_wrap=True)
-        line.stylize(_VERDICTS[session.verdict][2], verdict_at, verdict_at + len(row[_VERDICT_COLUMN]))
+        line.stylize(_look(session)[2], state_at, state_at + len(row[_STATE_COLUMN]))
         lines.append(line)
     return lines
 
@@ -155,43 +156,79 @@ def _narrow_table(sessions: Sequence[Session], ascii_only: bool) -> Table:
         "Protocol",
         "To peer\npackets, bytes",
         "To inside\npackets, bytes",
-        "Verdict\nage, idle",
+        "State\nstep, idle",
     ):
         table.add_column(heading, overflow="fold")
     for session in sessions:
-        device, protocol, peer, sent_as, sent, sent_size, got_as, got, got_size, verdict, age, idle = _cells(
-            session, ascii_only
-        )
+        device, protocol, peer, sent_as, sent, got_as, got, step, state, idle = _cells(session, ascii_only)
+        if session.diagnosis is not None and not session.ended:
+            # What it is stands below the table; its code has no room here.
+            state = f"{state.split()[0]} stopped"
         table.add_row(
             _two_lines(device, f"{arrow} {peer}"),
             Text(protocol),
-            _two_lines(sent_as, f"{sent}, {sent_size}"),
-            _two_lines(got_as, f"{got}, {got_size}"),
-            _two_lines(verdict, f"{age}, {idle}", _VERDICTS[session.verdict][2]),
+            _two_lines(sent_as, f"{sent}, {size(session.bytes_to_peer)}"),
+            _two_lines(got_as, f"{got}, {size(session.bytes_to_inside)}"),
+            _two_lines(state, f"{step}, {idle}", _look(session)[2]),
         )
     return table
 
 
 def _cells(session: Session, ascii_only: bool) -> tuple[str, ...]:
     """Return the values of a session as they are shown, in the order of the wide layout."""
-    sign, ascii_sign, _ = _VERDICTS[session.verdict]
-    verdict = f"{ascii_sign if ascii_only else sign} {session.verdict}"
-    if session.verdict is Verdict.CONTESTED:
-        verdict += f" ({session.candidates})"
+    sign, ascii_sign, _ = _look(session)
+    others = [protocol for protocol in session.protocols if protocol != session.protocol]
     return (
         printable(session.device),
-        printable(session.protocol),
+        shortened((session.protocol, *others), 1),
         printable(session.peer),
         shortened(session.discriminators_to_peer, 1),
         count(session.packets_to_peer),
-        size(session.bytes_to_peer),
         shortened(session.discriminators_to_inside, 1),
         count(session.packets_to_inside),
-        size(session.bytes_to_inside),
-        verdict,
-        duration(session.age_s),
+        printable(session.step) or "-",
+        f"{ascii_sign if ascii_only else sign} {_state(session)}",
         duration(session.idle_s),
     )
+
+
+def _look(session: Session) -> tuple[str, str, str]:
+    """Return the sign, the sign in ASCII and the colour of how a session is."""
+    if session.ended:
+        return _ENDED
+    return _STOPPED if session.diagnosis is not None else _VERDICTS[session.verdict]
+
+
+def _state(session: Session) -> str:
+    """Say in a word or two how a session is: what stopped it, else how sure we are whose it is."""
+    if session.ended:
+        return "ended"
+    if session.diagnosis is not None:
+        return printable(session.diagnosis.code)
+    is_contested = session.verdict is Verdict.CONTESTED
+    return f"{session.verdict} ({session.candidates})" if is_contested else str(session.verdict)
+
+
+_SUMS: Final = ("carrying data", "contested", "on the way", "stopped", "ended")
+
+
+def _summed(session: Session) -> str:
+    """Say under which word of the summary a session is counted."""
+    if session.ended:
+        return "ended"
+    if session.diagnosis is not None or session.verdict is Verdict.REFUSED:
+        return "stopped"
+    if session.verdict is Verdict.CONTESTED:
+        return "contested"
+    return session.step if session.step == "carrying data" else "on the way"
+
+
+def _what_is_wrong(session: Session) -> str:
+    """Say the fact and then the remedy; nothing of a session that ended."""
+    if session.ended:
+        return ""
+    diagnosis = session.diagnosis
+    return session.reason if diagnosis is None else f"{diagnosis.fact} {diagnosis.remedy}"
 
 
 def _by_address(session: Session) -> Session:

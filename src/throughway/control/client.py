@@ -24,9 +24,11 @@ from throughway.control.errors import (
     DaemonSilent,
     RequestRefused,
 )
+from throughway.control.event_schema import EventPage, EventsQuery
 from throughway.control.paths import GATEWAY_DEFAULT, gateways_here, socket_path
 from throughway.control.reading import DocumentMismatch
-from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status
+from throughway.control.schema import DownQuery, Status
+from throughway.control.session_schema import Session, SessionPage, SessionQuery, SessionsQuery
 
 ANSWER_S: Final = 15.0
 """Longer than the daemon gives itself for an answer, so that its own words come first."""
@@ -104,6 +106,16 @@ class ControlClient:
             if page.next == query.after:
                 raise self._misbehaved("the pages do not end")
             query = SessionsQuery(after=page.next)
+
+    def session(self, session_id: str) -> Session:
+        """Ask for one session by its ID."""
+        with self._reading():
+            return Session.from_json(self.request("session", SessionQuery(id=session_id).to_json()))
+
+    def events(self, after: str | None = None) -> EventPage:
+        """Ask for events after a cursor, else from the oldest that the daemon has; at once, whether there is one."""
+        with self._reading():
+            return EventPage.from_json(self.request("events", _given(EventsQuery(after=after).to_json())))
 
     def down(self, keep: bool = False, wait_s: float = DOWN_S) -> None:
         """Stop the daemon, and return when its socket is gone, which is its last act.

@@ -46,6 +46,10 @@ class Fields:
         """Return a string, or None for null."""
         return None if self._value(key) is None else self.text(key)
 
+    def value_or_none(self, key: str) -> object:
+        """Return what is still to be read; None for null, and for what is not there."""
+        return self._document.get(key)
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of strings."""
         values = self.items(key)

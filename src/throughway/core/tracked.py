@@ -46,3 +46,5 @@ class TrackedFlow:
     is_expected: bool
     """Whether a helper expected it: the GRE call of a PPTP control connection."""
     helper: str
+    is_closed: bool = False
+    """Whether both ends of a TCP connection have said goodbye, or one of them has reset it."""

@@ -26,22 +26,6 @@ class Interest:
     port: int | None = None
 
 
-INTERESTS: Final = (
-    Interest(IpProtocol.UDP, 500),  # IKE
-    Interest(IpProtocol.UDP, 4500),  # IKE and ESP in UDP
-    Interest(IpProtocol.UDP, 1701),  # L2TP
-    Interest(IpProtocol.UDP, 1194),  # OpenVPN
-    Interest(IpProtocol.UDP, 51820),  # WireGuard
-    Interest(IpProtocol.TCP, 1723),  # PPTP control
-    Interest(IpProtocol.TCP, 1194),  # OpenVPN
-    Interest(IpProtocol.GRE),
-    Interest(IpProtocol.ESP),  # the router's own; that of hosts is not tracked
-    Interest(IpProtocol.AH),
-    Interest(IpProtocol.L2TPV3),
-    Interest(IpProtocol.TCP, 443),  # SSTP and AnyConnect, among everything else
-)
-"""What VPNs use, the least telling last."""
-
 FLOWS_PER_INTEREST_MAX: Final = 4096
 
 _HEAD: Final = struct.Struct("=2xH22xH2xHB3x10xH2s")
@@ -60,7 +44,7 @@ _HEAD_NAMES: Final = (
 
 
 def tracked_flows(
-    interests: Iterable[Interest] = INTERESTS, *, per_interest_max: int = FLOWS_PER_INTEREST_MAX
+    interests: Iterable[Interest], *, per_interest_max: int = FLOWS_PER_INTEREST_MAX
 ) -> Iterator[TrackedFlow]:
     """Read the IPv4 flows of interest, in no order, at most so many for each interest.
 
@@ -73,7 +57,7 @@ def tracked_flows(
     for message in nl.dump(_filter({protocol for protocol, _ in room})):
         protocol, port = _peek(message)
         left = [name for name in ((protocol, port), (protocol, None)) if room.get(name)]
-        flow = _parse(message, now_ns) if left else None
+        flow = parse(message, now_ns) if left else None
         if flow is not None:
             room[left[0]] -= 1
             yield flow
@@ -103,8 +87,8 @@ def _peek(message: memoryview) -> tuple[int, int | None]:
     return (tuple_[0], None) if tuple_ else (0, None)
 
 
-def _parse(message: memoryview, now_ns: int) -> TrackedFlow | None:
-    """Read one connection; None for what has no IPv4 tuples."""
+def parse(message: memoryview, now_ns: int) -> TrackedFlow | None:
+    """Read one connection; None for what has no IPv4 tuples. `now_ns` is the wall clock."""
     top = attributes(message)
     original = _parse_tuple(top.get(nl.TUPLE_ORIGINAL))
     reply = _parse_tuple(top.get(nl.TUPLE_REPLY))
@@ -124,6 +108,7 @@ def _parse(message: memoryview, now_ns: int) -> TrackedFlow | None:
         is_assured=bool(status & nl.IS_ASSURED),
         is_expected=bool(status & nl.IS_EXPECTED),
         helper=_parse_helper(top.get(nl.HELP)),
+        is_closed=_parse_tcp_state(top.get(nl.PROTOCOL_INFO)) in nl.TCP_CLOSED,
     )
 
 
@@ -156,6 +141,12 @@ def _parse_age(value: memoryview | None, now_ns: int) -> float | None:
     """Turn the wall-clock start into an age; a clock that was set back since gives 0."""
     started = attributes(value).get(1) if value is not None else None
     return None if started is None else max(0.0, (now_ns - int.from_bytes(started, "big")) / 1e9)
+
+
+def _parse_tcp_state(value: memoryview | None) -> int | None:
+    tcp = attributes(value).get(nl.TCP_INFO) if value is not None else None
+    state = attributes(tcp).get(nl.TCP_STATE) if tcp is not None else None
+    return state[0] if state else None
 
 
 def _parse_helper(value: memoryview | None) -> str:

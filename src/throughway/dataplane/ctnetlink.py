@@ -18,21 +18,24 @@ ANSWER_TIMEOUT_S: Final = 5.0
 
 # linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h
 _NETLINK_NETFILTER: Final = 12
-REQUEST_DUMP, REQUEST_ANSWERED = 0x301, 0x005
+REQUEST_ONE, REQUEST_DUMP, REQUEST_ANSWERED = 0x001, 0x301, 0x005
 CONNTRACK_GET, CONNTRACK_DELETE = 1 << 8 | 1, 1 << 8 | 2
-_MESSAGE_ERROR, _MESSAGE_DONE = 2, 3
+MESSAGE_ERROR, _MESSAGE_DONE = 2, 3
 _HEADER: Final = struct.Struct("=IHHII")
-_FAMILY: Final = struct.Struct("!BBH")
+FAMILY: Final = struct.Struct("!BBH")
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _ERROR_NUMBER: Final = struct.Struct("=i")
 _TYPE_MASK: Final = 0x3FFF
 _RECEIVE_SIZE: Final = 1 << 16
 
 NESTED: Final = 0x8000
-TUPLE_ORIGINAL, TUPLE_REPLY, STATUS, HELP, TIMEOUT = 1, 2, 3, 5, 7
+TUPLE_ORIGINAL, TUPLE_REPLY, STATUS, PROTOCOL_INFO, HELP, TIMEOUT = 1, 2, 3, 4, 5, 7
 COUNTERS_ORIGINAL, COUNTERS_REPLY, ID, ZONE, TIMESTAMP, FILTER = 9, 10, 12, 18, 20, 25
 TUPLE_IP, TUPLE_PROTOCOL = 1, 2
 IP_SOURCE, IP_DESTINATION = 1, 2
+TCP_INFO, TCP_STATE = 1, 1
+TCP_CLOSED = frozenset({6, 7, 8})
+"""LAST_ACK, TIME_WAIT and CLOSE (linux/netfilter/nf_conntrack_tcp.h)."""
 PROTOCOL_NUMBER, PROTOCOL_SOURCE, PROTOCOL_DESTINATION = 1, 2, 3
 FILTER_ORIGINAL_FLAGS, FILTER_REPLY_FLAGS = 1, 2
 FILTER_BY_DESTINATION, FILTER_BY_PROTOCOL = 1 << 1, 1 << 3
@@ -49,7 +52,7 @@ def open_socket() -> socket.socket:
 
 def message(kind: int, flags: int, body: bytes) -> bytes:
     """Write a message about IPv4 connections."""
-    family = _FAMILY.pack(socket.AF_INET, 0, 0)
+    family = FAMILY.pack(socket.AF_INET, 0, 0)
     return _HEADER.pack(_HEADER.size + len(family) + len(body), kind, flags, 1, 0) + family + body
 
 
@@ -64,12 +67,12 @@ def dump(body: bytes) -> Iterator[memoryview]:
             for kind, content in received(kernel, "conntrack dump"):
                 if kind == _MESSAGE_DONE:
                     return
-                if kind == _MESSAGE_ERROR:
+                if kind == MESSAGE_ERROR:
                     number = error_number(content)
                     raise KernelRefused(
                         "conntrack dump", number, os.strerror(number), "It needs CAP_NET_ADMIN and kernel 5.8 or newer"
                     )
-                yield content[_FAMILY.size :]
+                yield content[FAMILY.size :]
 
 
 def received(kernel: socket.socket, what: str) -> Iterator[tuple[int, memoryview]]:

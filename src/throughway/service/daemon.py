@@ -16,7 +16,8 @@ from typing import Final
 
 import structlog
 
-from throughway.control.schema import DownQuery, Session, SessionPage, SessionsQuery, Status, StatusQuery
+from throughway.catalogue_files import read_catalogue
+from throughway.control.schema import DownQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core import discriminators
 from throughway.core.commands import (
@@ -52,12 +53,17 @@ from throughway.core.ports import InstalledFlow
 from throughway.core.reasons import Reason
 from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
-from throughway.service import hearing, sessions, state
+from throughway.service import hearing, state
+from throughway.service.asked import Asked
+from throughway.service.book import Book
 from throughway.service.gateway import Gateway
+from throughway.service.listening import FactTeller, Listener
+from throughway.service.live import Live
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
 from throughway.service.telling import Teller
+from throughway.sessions.facts import Fact
 
 log = structlog.get_logger()
 
@@ -78,6 +84,8 @@ class Daemon:
         self._remembered: Final = RememberedPorts(options.ports_file, self._limits.kept_ports_max)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
+        self._book: Final = Book(read_catalogue(), self._teller, self._tell_fact)
+        self._listeners: Final[list[Listener]] = [FactTeller(self._teller), self._book]
         self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
@@ -92,22 +100,27 @@ class Daemon:
         False says that something failed which nobody foresaw: the log has it, and tunnels stay at work.
         Raises ThroughwayError when it cannot start.
         """
+        catalogue = read_catalogue()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
+        asked = Asked(self._book, self._tracker, self._teller.happenings, self._read_all, lambda: self._gateway.slots)
         control = ControlServer(
-            self._options.socket,
-            {"status": self._answer_status, "sessions": self._answer_sessions, "down": self._answer_down},
+            self._options.socket, {"status": self._answer_status, "down": self._answer_down, **asked.methods}
         )
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
+                self._live = Live(gateway.plane.heads, catalogue, self._limits)
                 self._recall()
                 self._adopt()
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
                 self._tell_started()
-                await self._serve(control)
+                try:
+                    await self._serve(control)
+                finally:
+                    self._book.close()
                 gateway.keep = kept = self._keep or self._has_failed
         log.info("gateway.stopped", kept=kept)
         return not self._has_failed
@@ -124,7 +137,13 @@ class Daemon:
                         tasks.create_task(self._gateway.watch_rules(), name="rules"),
                         tasks.create_task(self._read_counters(), name="counters"),
                         tasks.create_task(self._read_traces(), name="traces"),
+                        tasks.create_task(self._live.run(self._tell_fact), name="heads"),
                         tasks.create_task(self._gateway.flush_ports(), name="ports"),
+                        tasks.create_task(self._book.judge(self._tracker.refusals), name="sessions"),
+                        tasks.create_task(
+                            self._book.follow(lambda: self._gateway.outside_addresses, self._on_reports),
+                            name="tracked",
+                        ),
                     ]
                     await self._stopping.wait()
                     for task in running:
@@ -170,6 +189,7 @@ class Daemon:
     def _on_reports(self) -> None:
         now = time.monotonic()
         for report in self._gateway.plane.read():
+            self._book.on_report(report)
             event = hearing.event_of(report)
             if event is not None:
                 self._handle(event, now)
@@ -193,10 +213,16 @@ class Daemon:
             self._carry_out(self._tracker.handle(chosen, now))
         self._carry_out(self._tracker.handle(event, now))
 
+    def _tell_fact(self, fact: Fact) -> None:
+        now = time.monotonic()
+        for listener in self._listeners:
+            listener.on_fact(fact, now)
+
     def _carry_out(self, commands: Iterable[Command]) -> None:
         for command in commands:
             try:
                 self._carry_out_one(command)
+                self._book.on_command(command)
             except KernelRefused as problem:
                 # One tunnel that the kernel has no room for must not end all others.
                 self._teller.tell("command.failed", command=type(command).__name__, problem=str(problem))
@@ -252,6 +278,7 @@ class Daemon:
             for flows in self._gateway.plane.used_flows(since):
                 if flows:
                     self._handle(CountersRead(tuple(flow.count for flow in flows)), time.monotonic())
+                    self._book.on_flows(flows, self._gateway.slots)
                     self._pump()
                 await asyncio.sleep(0)
             since = began
@@ -301,11 +328,14 @@ class Daemon:
         if flows:
             log.info("mappings.adopted", count=len(flows))
             self._handle(MappingsAdopted(flows), time.monotonic())
+            self._book.on_adopted(flows)
             gc.freeze()
         self._handle(self._gateway.addresses, time.monotonic())
+        self._book.on_addresses(self._gateway.outside_addresses)
 
     def _on_addresses(self, change: OutsideAddressesChanged) -> None:
         self._handle(change, time.monotonic())
+        self._book.on_addresses(change.new)
         self._own_tunnels.on_addresses(self._gateway.translated)
         try:
             self._gateway.lay_paths(self._tracker.addresses.chosen())
@@ -330,25 +360,22 @@ class Daemon:
     async def _answer_status(self, params: Params) -> Status:
         StatusQuery.from_json(params)
         await self._gateway.judge_foreign_rules()
-        tracked = await self._gateway.tracked_flows()
         return state.status(
             self._options,
             self._gateway,
             uptime_s=time.monotonic() - self._started_at,
             mappings=self._tracker.mapping_count,
-            session_count=sessions.count(self._tracker, tracked),
+            session_count=self._book.register.open_count,
             adopted=self._adopted,
             learned=self._tracker.ports_learned(),
         )
 
-    async def _answer_sessions(self, params: Params) -> SessionPage:
-        query = SessionsQuery.from_json(params)
-        return sessions.page(await self._sessions(), query)
-
-    async def _sessions(self) -> list[Session]:
-        tracked = await self._gateway.tracked_flows()
-        installed = {flow.count.key: flow async for piece in self._flows_in_slices() for flow in piece}
-        return sessions.sessions(self._tracker, installed, tracked, self._gateway.slots, time.monotonic())
+    async def _read_all(self) -> None:
+        """Have the book of sessions as new as it can be, which costs as much as there are mappings."""
+        async for piece in self._flows_in_slices():
+            self._book.on_flows(piece, self._gateway.slots)
+        await self._book.read_tracked(self._gateway.outside_addresses, self._on_reports)
+        self._book.on_refusals(self._tracker.refusals())
 
     async def _answer_down(self, params: Params) -> dict[str, object]:
         query = DownQuery.from_json(params)

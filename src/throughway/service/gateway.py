@@ -1,7 +1,6 @@
 """Everything of the kernel that one gateway uses, opened and closed in order."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -17,7 +16,7 @@ from throughway.core.findings import Finding
 from throughway.core.ids import Host, Path, Peer, UdpPort
 from throughway.core.kept_ports import PortSetting
 from throughway.core.limits import Limits
-from throughway.dataplane import conntrack, ctflush, links
+from throughway.dataplane import ctflush, links
 from throughway.dataplane.adopt import Outcome
 from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
 from throughway.dataplane.links import Link
@@ -30,12 +29,8 @@ from throughway.service.options import Options
 from throughway.service.paths import Paths
 from throughway.service.places import Places
 from throughway.service.short_path import ShortPath
-from throughway.service.watching import Watch, Watched
 
 log = structlog.get_logger()
-
-_INTERESTS: Final = tuple(interest for interest in conntrack.INTERESTS if interest.port != 443)
-"""Port 443 alone says nothing of a VPN."""
 
 
 class Gateway:
@@ -72,7 +67,6 @@ class Gateway:
         self._settings: Final = NotedSettings(options.restore_file)
         self._marks: Final = settings.marks
         self._limits: Final = settings.limits
-        self._watch: Final = Watch()
         self._kept: Final[dict[Peer, set[UdpPort]]] = {}
         self._to_flush: Final[asyncio.Queue[tuple[Peer, UdpPort]]] = asyncio.Queue()
         self._short_path: Final = ShortPath(plane, nft, is_wanted=options.short_path)
@@ -269,11 +263,6 @@ class Gateway:
         if by is None and not self._places.has_ethernet_outside:
             by = f"{self._options.outside}, which has no Ethernet headers"
         return "short" if by is None else f"long, because of {by}"
-
-    async def tracked_flows(self) -> list[Watched]:
-        """Read what the kernel's connection tracking carries of VPNs."""
-        flows = await asyncio.to_thread(lambda: list(conntrack.tracked_flows(_INTERESTS)))
-        return self._watch.update(flows, self.outside_addresses, time.monotonic())
 
 
 @contextmanager

@@ -1,204 +1,248 @@
-"""The sessions that people are told of, put together from the tracker, the data plane and conntrack."""
+"""The sessions that people are told of: what the register knows, with what the tracker knows of their tunnels."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from throughway.control.schema import CarriedBy, Session, SessionPage, SessionsQuery, Verdict
+from throughway.control.reading import DocumentMismatch
+from throughway.control.session_schema import (
+    CarriedBy,
+    Diagnosis,
+    Session,
+    SessionFlow,
+    SessionPage,
+    SessionsQuery,
+    StepTaken,
+    Verdict,
+)
 from throughway.core import discriminators
 from throughway.core.addresses import Slots
-from throughway.core.events import FlowCount
-from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, UdpPort
-from throughway.core.ports import InstalledFlow
-from throughway.core.reasons import Reason
-from throughway.core.tracked import TrackedFlow
+from throughway.core.ids import Host, IpProtocol, Peer, UdpPort
 from throughway.core.tracker import Tracker
 from throughway.core.tunnels import Refusal, Tunnels
-from throughway.service.watching import Watched
+from throughway.service.noticing import Noticing, why
+from throughway.sessions.facts import device_name
+from throughway.sessions.register import Entry
+from throughway.sessions.session import Flow
 
-_NAMES: Final[dict[tuple[int, int], str]] = {
-    (IpProtocol.UDP, 500): "ike",
-    (IpProtocol.UDP, 4500): "ike-natt",
-    (IpProtocol.UDP, 1701): "l2tpv2",
-    (IpProtocol.UDP, 1194): "openvpn",
-    (IpProtocol.TCP, 1194): "openvpn",
-    (IpProtocol.UDP, 51820): "wireguard",
-    (IpProtocol.TCP, 1723): "pptp",
-}
-"""What a port is usually used for. The port is all that is looked at here."""
+PAGE_FLOWS_MAX: Final = 3000
+"""Flows in one answer at most, which makes it two megabytes."""
+
+_Ends = tuple[Host, Peer, int, int]
+"""A device, a peer, an IP protocol, and the UDP port where it is kept."""
 
 
-def sessions(
-    tracker: Tracker,
-    flows: Mapping[FlowKey, InstalledFlow],
-    tracked: Iterable[Watched],
-    slots: Slots,
-    now: float,
-) -> list[Session]:
-    """List all sessions, those that began last first. `flows` is what the data plane has installed."""
-    rows = [_portless_session(tunnels, flows, slots, now) for tunnels in tracker.tunnels()]
-    rows += [_refused_session(refusal, now) for refusal in tracker.refusals()]
-    rows += [_tracked_session(watched, now) for watched in tracked]
-    rows.sort(key=lambda row: (row.age_s, row.id))
-    return rows
+class Rows:
+    """What is known beside the register, looked up by the ends of a flow, at one moment."""
+
+    def __init__(self, tracker: Tracker, noticing: Noticing, slots: Slots, now: float) -> None:
+        """Look at the tracker once for all sessions. `now` is monotonic; the wall clock is read here."""
+        self._tunnels: dict[_Ends, list[Tunnels]] = {}
+        for one in tracker.tunnels():
+            self._tunnels.setdefault((one.host, one.peer, one.protocol, one.port), []).append(one)
+        self._refusals: dict[_Ends, list[Refusal]] = {}
+        for refusal in tracker.refusals():
+            ends = (refusal.host, refusal.peer, refusal.protocol, refusal.port)
+            self._refusals.setdefault(ends, []).append(refusal)
+        self._noticing: Final = noticing
+        self._slots: Final = slots
+        self._now: Final = now
+        self._wall: Final = datetime.now(UTC)
+
+    def row(self, entry: Entry) -> Session:
+        """Tell all that is known of one session."""
+        session = entry.session
+        flows = [self._flow(flow) for flow in session.flows.values() if flow.protocol]
+        for ends in dict.fromkeys(_ends(flow) for flow in session.flows.values()):
+            flows += [self._refused(refusal) for refusal in self._refusals.get(ends, ())]
+        main = max(flows, key=lambda flow: _weight(flow, session.course.data), default=None)
+        diagnosis, refused = entry.diagnosis, session.refused
+        has_flow = any(flow.verdict is not Verdict.REFUSED for flow in flows)
+        return Session(
+            id=session.id,
+            device=device_name(session.device),
+            protocol=main.protocol if main else session.family,
+            peer=str(session.peer),
+            discriminators_to_peer=main.discriminators_to_peer if main else (),
+            discriminators_to_inside=main.discriminators_to_inside if main else (),
+            verdict=Verdict.REFUSED if not has_flow else main.verdict if main else Verdict.WAITING,
+            candidates=main.candidates if main else 1,
+            packets_to_peer=sum(flow.packets_to_peer for flow in flows),
+            bytes_to_peer=sum(flow.bytes_to_peer for flow in flows),
+            packets_to_inside=sum(flow.packets_to_inside for flow in flows),
+            bytes_to_inside=sum(flow.bytes_to_inside for flow in flows),
+            age_s=self._ago(session.first_at),
+            idle_s=min((flow.idle_s for flow in flows), default=self._ago(session.last_at)),
+            carried_by=main.carried_by if main else CarriedBy.CONNTRACK,
+            reason=refused.why if refused is not None else "",
+            address=main.address if main else "",
+            family=session.family,
+            protocols=session.protocols or tuple(dict.fromkeys(flow.protocol for flow in flows)),
+            step=session.walk.words,
+            steps=tuple(
+                StepTaken(step=one.step.words, at=self._clock(one.at), ago_s=self._ago(one.at), evidence=one.evidence)
+                for one in session.walk.taken
+            ),
+            diagnosis=None
+            if diagnosis is None
+            else Diagnosis(
+                code=diagnosis.code,
+                fact=diagnosis.fact,
+                remedy=diagnosis.remedy,
+                at=self._clock(entry.diagnosed_at),
+                ago_s=self._ago(entry.diagnosed_at),
+            ),
+            ended=entry.cause if entry.ended_at is not None else "",
+            ended_ago_s=self._ago(entry.ended_at) if entry.ended_at is not None else 0.0,
+            flows=tuple(flows),
+        )
+
+    def _flow(self, flow: Flow) -> SessionFlow:
+        tunnels = [] if flow.is_tracked else self._tunnels.get(_ends(flow), [])
+        name, protocol = flow.name, flow.name.protocol
+        seen_as, number = _seen_as(flow.translated_to)
+        if tunnels or not (flow.is_tracked or name.source):
+            to_peer = [words for one in tunnels for words in _words(protocol, one.to_peer, one.port)]
+            to_inside = [
+                words for one in tunnels for words in _words(protocol, one.to_inside + one.contested, one.port)
+            ]
+            ours = [self._slots[one.slot] for one in tunnels if one.slot < len(self._slots)]
+            seen_as = ", ".join(dict.fromkeys(str(address) for address in ours if address)) or seen_as
+            carried_by = CarriedBy.BPF
+        else:
+            what = _PORT_WORDS.get(protocol, "")
+            to_peer = [f"{what} {name.destination}"] if what else []
+            to_inside = [f"{what} {number}"] if what and number else []
+            carried_by = CarriedBy.CONNTRACK
+        times = [at for at in (flow.to_peer.last_at, flow.to_inside.last_at) if at is not None]
+        began_at = min([flow.first_at, *(one.first_at for one in tunnels)])
+        return SessionFlow(
+            protocol=flow.protocol,
+            ip_protocol=protocol,
+            source_port=name.source if protocol != IpProtocol.GRE else 0,
+            destination_port=name.destination if protocol != IpProtocol.GRE else 0,
+            discriminators_to_peer=tuple(to_peer),
+            discriminators_to_inside=tuple(to_inside),
+            verdict=_verdict(flow, tunnels),
+            candidates=max((one.rivals for one in tunnels), default=1),
+            packets_to_peer=flow.to_peer.packets,
+            bytes_to_peer=flow.to_peer.bytes,
+            packets_to_inside=flow.to_inside.packets,
+            bytes_to_inside=flow.to_inside.bytes,
+            age_s=self._ago(began_at),
+            # The kernel's time of a packet is that of its last clock tick, which may be before the flow was known.
+            idle_s=self._ago(max([began_at, *times])),
+            carried_by=carried_by,
+            address=seen_as,
+            evidence=flow.evidence,
+            confidence=flow.confidence,
+            is_gone=flow.is_gone,
+        )
+
+    def _refused(self, refusal: Refusal) -> SessionFlow:
+        words = _words(refusal.protocol, [refusal.discriminator], refusal.port)
+        # What a host assigns to itself names what would come to it; everything else names what it sends.
+        is_assigned = refusal.protocol == IpProtocol.L2TPV3 or refusal.port == UdpPort.L2TP
+        return SessionFlow(
+            protocol=self._noticing.named(refusal.protocol, refusal.port, refusal.discriminator)[0],
+            ip_protocol=refusal.protocol,
+            source_port=refusal.port,
+            destination_port=refusal.port,
+            discriminators_to_peer=() if is_assigned else words,
+            discriminators_to_inside=words if is_assigned else (),
+            verdict=Verdict.REFUSED,
+            candidates=1,
+            packets_to_peer=0,
+            bytes_to_peer=0,
+            packets_to_inside=0,
+            bytes_to_inside=0,
+            age_s=self._ago(refusal.first_at),
+            idle_s=self._ago(refusal.last_at),
+            carried_by=CarriedBy.BPF,
+            reason=why(refusal),
+        )
+
+    def _ago(self, at: float) -> float:
+        return max(0.0, self._now - at)
+
+    def _clock(self, at: float) -> str:
+        """Write a monotonic time by the wall clock, as it is now."""
+        when = self._wall - timedelta(seconds=self._now - at)
+        return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def count(tracker: Tracker, tracked: Iterable[Watched]) -> int:
-    """Count the rows that `sessions` would list, without the data plane's counters."""
-    return sum(1 for _ in tracker.tunnels()) + sum(1 for _ in tracked)
+_PORT_WORDS: Final[Mapping[int, str]] = {IpProtocol.UDP: "udp", IpProtocol.TCP: "tcp", IpProtocol.GRE: "call"}
 
 
-def page(rows: list[Session], query: SessionsQuery) -> SessionPage:
-    """Cut one page out of the rows, after the row whose ID is the cursor; a row that is gone ends nothing."""
-    start = 0
+def page(
+    entries: Iterable[Entry],
+    row: Callable[[Entry], Session],
+    query: SessionsQuery,
+    flows_max: int = PAGE_FLOWS_MAX,
+) -> SessionPage:
+    """Make the rows of one page, those that began last first. The cursor is where a page ended, so none is lost."""
+    ordered = sorted(entries, key=_place)
     if query.after is not None:
-        start = next((at + 1 for at, row in enumerate(rows) if row.id == query.after), len(rows))
-    cut = rows[start : start + query.limit]
-    more = start + query.limit < len(rows)
-    return SessionPage(sessions=tuple(cut), next=cut[-1].id if more and cut else None)
+        ordered = ordered[bisect_right(ordered, _read_cursor(query.after), key=_place) :]
+    cut: list[Session] = []
+    flows = 0
+    for entry in ordered[: query.limit]:
+        flows += len(entry.session.flows)
+        if cut and flows > flows_max:
+            break
+        cut.append(row(entry))
+    more = len(cut) < len(ordered)
+    return SessionPage(sessions=tuple(cut), next=_cursor(ordered[len(cut) - 1]) if more and cut else None)
 
 
-def _portless_session(tunnels: Tunnels, flows: Mapping[FlowKey, InstalledFlow], slots: Slots, now: float) -> Session:
-    protocol, port, host, peer = tunnels.protocol, tunnels.port, tunnels.host, tunnels.peer
-    names_to_inside = tunnels.to_inside + tunnels.contested
-    to_peer = [FlowKey.to_peer(protocol, host, peer, name, port) for name in tunnels.to_peer]
-    to_inside = [FlowKey.to_inside(protocol, Path(peer, tunnels.slot), name, port) for name in names_to_inside]
-    sent = [flows[key].count for key in to_peer if key in flows]
-    received = [flows[key].count for key in to_inside if key in flows]
-    created = [flows[key].created_at for key in to_peer + to_inside if key in flows]
-    began_at = min([tunnels.first_at, *created])
-    # The kernel's time of a packet is that of its last clock tick, which may be before the mapping was made.
-    last_at = max([began_at, *(count.last_packet_at for count in sent + received)])
-    return Session(
-        id=f"{discriminators.name_of(protocol, port)}-{_name(host)}-{peer}"
-        + (f"-{tunnels.slot}" if tunnels.slot else ""),
-        device=_name(host),
-        protocol=discriminators.name_of(protocol, port),
-        peer=str(peer),
-        discriminators_to_peer=_words(protocol, tunnels.to_peer, port),
-        discriminators_to_inside=_words(protocol, names_to_inside, port),
-        verdict=_verdict(tunnels, received),
-        candidates=tunnels.rivals,
-        packets_to_peer=_packets(sent),
-        bytes_to_peer=_bytes(sent),
-        packets_to_inside=_packets(received),
-        bytes_to_inside=_bytes(received),
-        age_s=max(0.0, now - began_at),
-        idle_s=max(0.0, now - last_at),
-        carried_by=CarriedBy.BPF,
-        address=str((slots[tunnels.slot] if tunnels.slot < len(slots) else None) or ""),
-    )
+def _place(entry: Entry) -> tuple[float, str]:
+    return -entry.session.first_at, entry.session.id
 
 
-def _verdict(tunnels: Tunnels, received: list[FlowCount]) -> Verdict:
+def _cursor(entry: Entry) -> str:
+    return f"{entry.session.first_at!r} {entry.session.id}"
+
+
+def _read_cursor(cursor: str) -> tuple[float, str]:
+    first_at, _, name = cursor.partition(" ")
+    try:
+        return -float(first_at), name
+    except ValueError:
+        raise DocumentMismatch("params.after", "is not a cursor that an earlier page gave") from None
+
+
+def _weight(flow: SessionFlow, data: frozenset[str]) -> tuple[bool, bool, bool, int]:
+    """What the session is about: a flow of data before one that negotiates, then the one that carried most."""
+    is_data = not data or flow.protocol in data
+    packets = flow.packets_to_peer + flow.packets_to_inside
+    return flow.verdict is not Verdict.REFUSED, is_data, not flow.is_gone, packets
+
+
+def _verdict(flow: Flow, tunnels: Sequence[Tunnels]) -> Verdict:
     """Say how sure we are. Where the owner is known before anything comes back, the first answer ends the waiting."""
-    if tunnels.contested:
+    if any(one.contested for one in tunnels):
         return Verdict.CONTESTED
-    has_answer = tunnels.to_inside if tunnels.protocol == IpProtocol.ESP else _packets(received)
+    if flow.is_tracked:
+        return Verdict.TRACKED if flow.to_inside.packets else Verdict.WAITING
+    has_answer = flow.to_inside.packets or (
+        flow.name.protocol == IpProtocol.ESP and any(one.to_inside for one in tunnels)
+    )
     return Verdict.CERTAIN if has_answer else Verdict.WAITING
+
+
+def _ends(flow: Flow) -> _Ends:
+    """The key of a flow among tunnels: a port counts where both ends keep it."""
+    name = flow.name
+    port = name.source if name.source == name.destination and name.protocol == IpProtocol.UDP else 0
+    return name.device, name.peer, name.protocol, port
 
 
 def _words(protocol: int, names: Iterable[int], port: int) -> tuple[str, ...]:
     return tuple(words for name in names if (words := discriminators.words_of(protocol, name, port)))
 
 
-def _refused_session(refusal: Refusal, now: float) -> Session:
-    name, device = discriminators.name_of(refusal.protocol, refusal.port), _name(refusal.host)
-    words = _words(refusal.protocol, [refusal.discriminator], refusal.port)
-    # What a host assigns to itself names what would come to it; everything else names what it sends.
-    is_assigned = refusal.protocol == IpProtocol.L2TPV3 or refusal.port == UdpPort.L2TP
-    return Session(
-        id=f"refused-{name}-{device}-{refusal.peer}-{refusal.discriminator:x}",
-        device=device,
-        protocol=name,
-        peer=str(refusal.peer),
-        discriminators_to_peer=() if is_assigned else words,
-        discriminators_to_inside=words if is_assigned else (),
-        verdict=Verdict.REFUSED,
-        candidates=1,
-        packets_to_peer=0,
-        bytes_to_peer=0,
-        packets_to_inside=0,
-        bytes_to_inside=0,
-        age_s=max(0.0, now - refusal.first_at),
-        idle_s=max(0.0, now - refusal.last_at),
-        carried_by=CarriedBy.BPF,
-        reason=_why(refusal),
-    )
-
-
-def _why(refusal: Refusal) -> str:
-    """Say the fact and then the remedy, in plain words."""
-    if refusal.reason is Reason.AH_REFUSED:
-        return "AH protects the addresses that NAT has to change, so no NAT can carry it. Set the VPN to ESP."
-    owner = f"The device {_name(refusal.owner)}" if refusal.owner is not None else "Another device"
-    match refusal.protocol:
-        case IpProtocol.GRE if refusal.discriminator == discriminators.NONE:
-            fact, remedy = "has GRE without a key with this peer", "Give each tunnel a key of its own."
-        case IpProtocol.GRE:
-            fact, remedy = "has GRE with the same key with this peer", "Give one of the tunnels another key."
-        case IpProtocol.UDP if refusal.port == UdpPort.IKE:
-            fact, remedy = "has the same IKE SA with this peer", "Start the VPN on this device again."
-        case IpProtocol.UDP:
-            fact, remedy = "has the same L2TP ID with this peer", "Start the tunnel again, or give it another ID."
-        case IpProtocol.L2TPV3:
-            fact, remedy = "has the same L2TPv3 ID with this peer", "Start the tunnel again, or give it another ID."
-        case _:
-            fact = f"uses IP protocol {refusal.protocol} with this peer, and nothing in it tells two devices apart"
-            remedy = "Only one device can, at a time."
-    return f"{owner} {fact}. {remedy}"
-
-
-def _name(host: Host) -> str:
-    return "router" if host == ROUTER else str(host)
-
-
-def _packets(counts: list[FlowCount]) -> int:
-    return sum(count.packets for count in counts)
-
-
-def _bytes(counts: list[FlowCount]) -> int:
-    return sum(count.bytes for count in counts)
-
-
-def _tracked_session(watched: Watched, now: float) -> Session:
-    flow = watched.flow
-    name = _NAMES.get((flow.protocol, flow.original.destination_key))
-    if name is None:
-        has_ports = flow.protocol in (IpProtocol.TCP, IpProtocol.UDP)
-        name = "unknown" if has_ports else discriminators.name_of(flow.protocol)
-    if flow.is_expected:
-        name = "pptp-gre"
-    device, peer = flow.original.source, Peer(flow.original.destination)
-    return Session(
-        id=f"{name}-{device}-{flow.original.source_key}-{peer}-{flow.original.destination_key}",
-        device=str(device),
-        protocol=name,
-        peer=str(peer),
-        discriminators_to_peer=_discriminator(flow, Direction.TO_PEER),
-        discriminators_to_inside=_discriminator(flow, Direction.TO_INSIDE),
-        verdict=Verdict.TRACKED if flow.is_answered else Verdict.WAITING,
-        candidates=1,
-        packets_to_peer=flow.sent.packets if flow.sent else 0,
-        bytes_to_peer=flow.sent.bytes if flow.sent else 0,
-        packets_to_inside=flow.answered.packets if flow.answered else 0,
-        bytes_to_inside=flow.answered.bytes if flow.answered else 0,
-        age_s=max(0.0, now - watched.first_at),
-        idle_s=max(0.0, now - watched.moved_at),
-        carried_by=CarriedBy.CONNTRACK,
-        address=str(flow.reply.destination),
-    )
-
-
-def _discriminator(flow: TrackedFlow, direction: Direction) -> tuple[str, ...]:
-    """The port or call ID as the peer sees it: what tells this tunnel from another host's."""
-    key = flow.original.destination_key if direction is Direction.TO_PEER else flow.reply.destination_key
-    match flow.protocol:
-        case IpProtocol.UDP:
-            return (f"udp {key}",)
-        case IpProtocol.TCP:
-            return (f"tcp {key}",)
-        case IpProtocol.GRE:
-            return (f"call {key}",)
-        case _:
-            return ()
+def _seen_as(translated_to: str) -> tuple[str, str]:
+    """Split what the peer sees into our address and the port or call ID."""
+    address, _, rest = translated_to.partition(" ")
+    return address, rest.rpartition(" ")[2]

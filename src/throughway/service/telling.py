@@ -7,6 +7,8 @@ from typing import Final
 
 import structlog
 
+from throughway.service.happenings import Happenings
+
 log = structlog.get_logger()
 
 BURST: Final = 20
@@ -23,14 +25,16 @@ class _Period:
 
 
 class Teller:
-    """Writes events to the log, at most `BURST` of one name in `PERIOD_S` seconds."""
+    """Writes events to the log, at most `BURST` of one name in `PERIOD_S` seconds, and keeps them all for a while."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, happenings: Happenings | None = None) -> None:
         self._clock: Final = clock
+        self.happenings: Final = happenings or Happenings()
         self._periods: Final[dict[str, _Period]] = {}
 
     def tell(self, name: str, **fields: object) -> None:
-        """Write one event, or count it as kept back."""
+        """Write one event, or count it as kept back in the log."""
+        self.happenings.add(name, fields)
         now = self._clock()
         self._end_period(name, now)
         period = self._periods.setdefault(name, _Period(began_at=now))

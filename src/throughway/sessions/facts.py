@@ -9,8 +9,13 @@ from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from throughway.core.events import IkeExchange
-from throughway.core.ids import Host, Peer
+from throughway.core.ids import ROUTER, Host, Peer
 from throughway.core.reasons import Reason
+
+
+def device_name(device: Host) -> str:
+    """Write a device for people; the router itself is one."""
+    return "router" if device == ROUTER else str(device)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,18 +54,23 @@ class Counted:
     """The counters of one flow were read.
 
     `translated_to` is what the peer sees in place of the device, as people write it ("203.0.113.7" or
-    "203.0.113.7 port 31022"), and empty while nothing translates the flow.
+    "203.0.113.7 port 31022"), and empty while nothing translates the flow. `is_tracked` says that connection tracking
+    carries it, and not the gateway's own tables.
     """
 
     flow: FlowName
     to_peer: Traffic
     to_inside: Traffic
     translated_to: str = ""
+    is_tracked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """An IKE message passed, between a device and a peer. `size` is in bytes, of the message without UDP."""
+    """An IKE message passed, between a device and a peer. `size` is in bytes, of the message without UDP.
+
+    `flow` is what it was a packet of, where that is known: on UDP 4500 it shares its flow with data.
+    """
 
     device: Host
     peer: Peer
@@ -69,6 +79,7 @@ class Negotiated:
     exchange_id: int
     from_device: bool
     size: int
+    flow: FlowName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,13 @@ class Refused:
     family: str
     reason: Reason
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What was refused of the flow is so no longer: the device has it now, or has not asked for long."""
+
+    flow: FlowName
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,4 +131,6 @@ class OutsideAddresses:
     addresses: tuple[IPv4Address, ...]
 
 
-Fact: TypeAlias = Detected | Counted | Negotiated | Answered | Refused | SwitchedOff | FlowGone | OutsideAddresses
+Fact: TypeAlias = (
+    Detected | Counted | Negotiated | Answered | Refused | Admitted | SwitchedOff | FlowGone | OutsideAddresses
+)

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from throughway.core.ids import Host, Peer
+from throughway.core.reasons import Reason
 from throughway.sessions.courses import course_of
 from throughway.sessions.diagnoses import Diagnosis, Surroundings, diagnose
 from throughway.sessions.facts import (
+    Admitted,
     Answered,
     Counted,
     Detected,
@@ -19,11 +22,13 @@ from throughway.sessions.facts import (
     OutsideAddresses,
     Refused,
     SwitchedOff,
+    device_name,
 )
 from throughway.sessions.session import Session
 from throughway.sessions.steps import Taken
 
 _K = TypeVar("_K")
+_V = TypeVar("_V")
 
 SESSIONS_MAX: Final = 16384
 """Sessions in total, ended ones included; the one that was quiet for longest makes room."""
@@ -36,6 +41,15 @@ ENDED_SHOWN_S: Final = 300.0
 
 IDLE_S: Final = 900.0
 """A session of which nothing was heard for so long has ended, whatever the kernel still holds."""
+
+SETTLED_S: Final = 12.0
+"""A session of which no fact came for so long is judged no more until one does: no signature waits longer."""
+
+RIVALS_MAX: Final = 64
+"""Sessions with the same peer that are looked at beside one that stopped."""
+
+_SAMPLE: Final = 8
+"""Sessions of which the quietest makes room: the first ones, which then go to the end. To look at all is too dear."""
 
 IPSEC: Final = "ipsec"
 
@@ -55,6 +69,8 @@ class Entry:
 
     session: Session
     diagnosis: Diagnosis | None = None
+    diagnosed_at: float = 0.0
+    """Since when it is so, of the diagnosis."""
     ended_at: float | None = None
     cause: str = ""
     """Why it ended, for people."""
@@ -68,6 +84,8 @@ class Register:
         self._of_device: Final[dict[Host, dict[str, None]]] = {}
         self._of_flow: Final[dict[FlowName, str]] = {}
         self._at_peer: Final[dict[tuple[Peer, str], dict[str, None]]] = {}
+        self._watched: Final[dict[str, float]] = {}
+        """Sessions that may be in trouble, and when the latest fact of each came."""
         self._outside: tuple[IPv4Address, ...] = ()
         self._on: Final[dict[type, Callable[[Any, float], list[Told]]]] = {
             Detected: self._on_detected,
@@ -75,6 +93,7 @@ class Register:
             Negotiated: self._on_negotiated,
             Answered: self._on_answered,
             Refused: self._on_refused,
+            Admitted: self._on_admitted,
             SwitchedOff: self._on_switched_off,
             FlowGone: self._on_flow_gone,
             OutsideAddresses: self._on_outside_addresses,
@@ -96,37 +115,92 @@ class Register:
         """Whether a flow belongs to a session, so that its counters are wanted."""
         return flow in self._of_flow
 
+    def of_flow(self, flow: FlowName) -> Entry | None:
+        """Return the session that a flow belongs to, or belonged to last."""
+        known = self._of_flow.get(flow)
+        return self._entries.get(known) if known is not None else None
+
+    def follows(self, flow: FlowName) -> bool:
+        """Whether a flow that has not gone belongs to a session that has not ended: then it need not be told again."""
+        entry = self.of_flow(flow)
+        known = entry.session.flows.get(flow) if entry is not None and entry.ended_at is None else None
+        return known is not None and not known.is_gone and bool(known.protocol)
+
+    def has_no_room_for(self, flow: FlowName) -> bool:
+        """Whether a flow was refused because the gateway was full."""
+        entry = self.of_flow(flow)
+        refused = entry.session.refused if entry is not None else None
+        return refused is not None and refused.flow == flow and refused.reason is Reason.REFUSED
+
+    @property
+    def open_count(self) -> int:
+        """How many sessions have not ended."""
+        return sum(entry.ended_at is None for entry in self._entries.values())
+
+    def has_room_for(self, device: Host) -> bool:
+        """Whether a new session of a device would push out no other one."""
+        return len(self._entries) < SESSIONS_MAX and len(self._of_device.get(device, ())) < SESSIONS_PER_DEVICE_MAX
+
     # Facts
 
     def _on_detected(self, fact: Detected, now: float) -> list[Told]:
         entry, told = self._entry(fact.flow, fact.family, now)
-        return told + _steps(entry, entry.session.on_detected(fact, now))
+        return told + self._moved(entry, entry.session.on_detected(fact, now), now)
 
     def _on_counted(self, fact: Counted, now: float) -> list[Told]:
-        entry = self._known(fact.flow)
-        return _steps(entry, entry.session.on_counted(fact, now)) if entry else []
+        entry = self.of_flow(fact.flow)
+        if entry is None:
+            return []
+        told: list[Told] = []
+        if entry.ended_at is not None:
+            entry, told = self._resumed(entry, fact, now)
+        return told + self._moved(entry, entry.session.on_counted(fact, now), now) if entry else []
+
+    def _resumed(self, entry: Entry, fact: Counted, now: float) -> tuple[Entry | None, list[Told]]:
+        """Begin anew what was idle for so long that it passed for ended, where it moves again."""
+        flow = entry.session.flows.get(fact.flow)
+        if flow is None or (fact.to_peer.packets, fact.to_inside.packets) == (
+            flow.to_peer.packets,
+            flow.to_inside.packets,
+        ):
+            return None, []
+        again = Detected(fact.flow, flow.protocol, entry.session.family, flow.confidence, flow.evidence)
+        told = self._on_detected(again, now)
+        return self.of_flow(fact.flow), told
 
     def _on_negotiated(self, fact: Negotiated, now: float) -> list[Told]:
         entry = self._open(_id(fact.device, fact.peer, IPSEC, None))
-        return _steps(entry, entry.session.on_negotiated(fact, now)) if entry else []
+        return self._moved(entry, entry.session.on_negotiated(fact, now), now) if entry else []
 
     def _on_answered(self, fact: Answered, now: float) -> list[Told]:
-        entry = self._known(fact.flow)
-        return _steps(entry, entry.session.on_answered(fact, now)) if entry else []
+        entry = self.of_flow(fact.flow)
+        return self._moved(entry, entry.session.on_answered(fact, now), now) if entry else []
 
     def _on_refused(self, fact: Refused, now: float) -> list[Told]:
         entry, told = self._entry(fact.flow, fact.family, now)
         entry.session.refused, entry.session.refused_at = fact, now
-        entry.session.last_at = now
+        told += self._moved(entry, entry.session.on_asked(fact.flow, now), now)
         return told + self._judge(entry, now)
+
+    def _on_admitted(self, fact: Admitted, now: float) -> list[Told]:
+        entry = self.of_flow(fact.flow)
+        if entry is None or entry.ended_at is not None:
+            return []
+        session = entry.session
+        if session.refused is not None and session.refused.flow == fact.flow:
+            session.refused = None
+        if session.switched_off is not None and session.switched_off.flow == fact.flow:
+            session.switched_off = None
+        return self._judge(entry, now)
 
     def _on_switched_off(self, fact: SwitchedOff, now: float) -> list[Told]:
         entry, told = self._entry(fact.flow, fact.family, now)
         entry.session.switched_off = fact
+        told += self._moved(entry, entry.session.on_asked(fact.flow, now), now)
         return told + self._judge(entry, now)
 
     def _on_flow_gone(self, fact: FlowGone, now: float) -> list[Told]:
-        entry = self._known(fact.flow)
+        entry = self.of_flow(fact.flow)
         if entry is None or entry.ended_at is not None:
             return []
         flows = entry.session.flows
@@ -136,27 +210,53 @@ class Register:
 
     def _on_outside_addresses(self, fact: OutsideAddresses, now: float) -> list[Told]:
         self._outside = fact.addresses
+        self._watched.update((name, now) for name, entry in self._entries.items() if entry.ended_at is None)
         return []
 
     # Time
 
     def judge(self, now: float) -> list[Told]:
-        """Look at every session: what is wrong with it, whether it has ended, and what need be shown no longer."""
+        """Say what is wrong with sessions, which of them have ended, and forget what need be shown no longer.
+
+        The table of diagnoses is asked about those alone that may be in trouble and of which a fact came lately.
+        """
         told: list[Told] = []
+        for name, stirred_at in list(self._watched.items()):
+            entry = self._entries.get(name)
+            if entry is None or entry.ended_at is not None:
+                del self._watched[name]
+                continue
+            told += self._judge(entry, now)
+            if now - stirred_at >= SETTLED_S or not (entry.diagnosis or entry.session.is_suspect):
+                del self._watched[name]
         for entry in list(self._entries.values()):
             if entry.ended_at is not None:
                 if now - entry.ended_at >= ENDED_SHOWN_S:
                     self._drop(entry)
-                continue
-            told += self._judge(entry, now)
-            if now - _heard_at(entry.session) >= IDLE_S:
+            elif now - entry.session.last_at >= IDLE_S:
                 told += self._end(entry, f"idle for {IDLE_S:.0f} s", now)
         return told
+
+    def _moved(self, entry: Entry, fresh: list[Taken], now: float) -> list[Told]:
+        """Have the session judged soon, if it may be in trouble, and tell of the steps that it took."""
+        if entry.diagnosis is not None or entry.session.is_suspect:
+            self._watched[entry.session.id] = now
+        return [
+            _told(
+                "session.step",
+                entry,
+                step=taken.step.words,
+                evidence=taken.evidence,
+                after_s=round(taken.at - entry.session.first_at, 3),
+            )
+            for taken in fresh
+        ]
 
     def _judge(self, entry: Entry, now: float) -> list[Told]:
         session = entry.session
         at_peer = self._at_peer.get((session.peer, session.family), {})
-        rivals = [self._entries[other].session for other in at_peer if other != session.id]
+        others = islice((other for other in at_peer if other != session.id), RIVALS_MAX)
+        rivals = [self._entries[other].session for other in others]
         found = diagnose(session, Surroundings(self._outside, rivals), now)
         if found == entry.diagnosis:
             return []
@@ -164,29 +264,29 @@ class Register:
         is_over = found is None
         entry.diagnosis = found
         if is_new and found is not None:
+            entry.diagnosed_at = now
             return [_told("session.stopped", entry, code=found.code, fact=found.fact, remedy=found.remedy)]
         return [_told("session.recovered", entry)] if is_over else []
 
     # Sessions
 
     def _entry(self, flow: FlowName, family: str, now: float) -> tuple[Entry, list[Told]]:
-        """The session of a flow, begun where there is none."""
-        known = self._known(flow)
-        if known is not None and known.ended_at is None:
-            return known, []
-        port = flow.source if course_of(family).has_port_each else None
-        base = _id(flow.device, flow.peer, family, port)
-        entry = self._open(base)
+        """The session of a flow, begun where there is none, with the flow in it."""
+        entry = self.of_flow(flow)
         told: list[Told] = []
-        if entry is None:
-            entry = self._begin(base, flow, family, now)
-            told.append(_told("session.started", entry, device=str(flow.device), peer=str(flow.peer), family=family))
-        self._of_flow[flow] = entry.session.id
+        if entry is None or entry.ended_at is not None:
+            port = flow.source if course_of(family).has_port_each else None
+            base = _id(flow.device, flow.peer, family, port)
+            entry = self._open(base)
+            if entry is None:
+                entry = self._begin(base, flow, family, now)
+                told.append(_told("session.started", entry, **_ends(flow), family=family))
+        session = entry.session
+        if flow not in session.flows and (oldest := session.make_room()) is not None:
+            del self._of_flow[oldest]
+        session.flow(flow, now)
+        self._of_flow[flow] = session.id
         return entry, told
-
-    def _known(self, flow: FlowName) -> Entry | None:
-        known = self._of_flow.get(flow)
-        return self._entries.get(known) if known is not None else None
 
     def _open(self, base: str) -> Entry | None:
         """The session of this name that has not ended."""
@@ -202,16 +302,24 @@ class Register:
         name, number = base, 2
         while name in self._entries:
             name, number = f"{base}.{number}", number + 1
-        own = self._of_device.setdefault(flow.device, {})
+        own = self._of_device.get(flow.device, {})
         if len(own) >= SESSIONS_PER_DEVICE_MAX:
-            self._drop(min((self._entries[one] for one in own), key=_room_order))
+            self._drop(self._quietest(own))
         elif len(self._entries) >= SESSIONS_MAX:
-            self._drop(min(self._entries.values(), key=_room_order))
+            self._drop(self._quietest(self._entries))
         session = Session(name, flow.device, flow.peer, family, first_at=now, last_at=now)
         entry = self._entries[name] = Entry(session)
         self._of_device.setdefault(flow.device, {})[name] = None
         self._at_peer.setdefault((flow.peer, family), {})[name] = None
         return entry
+
+    def _quietest(self, names: dict[str, _V]) -> Entry:
+        """Choose who makes room: of the first few, an ended one, else the one that was quiet for longest."""
+        first = [self._entries[name] for name in islice(names, _SAMPLE)]
+        chosen = min(first, key=_room_order)
+        for entry in first:
+            names[entry.session.id] = names.pop(entry.session.id)
+        return chosen
 
     def _end(self, entry: Entry, cause: str, now: float) -> list[Told]:
         entry.ended_at, entry.cause = now, cause
@@ -220,6 +328,7 @@ class Register:
     def _drop(self, entry: Entry) -> None:
         session = entry.session
         del self._entries[session.id]
+        self._watched.pop(session.id, None)
         _forget(self._of_device, session.device, session.id)
         _forget(self._at_peer, (session.peer, session.family), session.id)
         for name in session.flows:
@@ -238,25 +347,13 @@ def _room_order(entry: Entry) -> tuple[bool, float]:
     return entry.ended_at is None, entry.session.last_at
 
 
-def _heard_at(session: Session) -> float:
-    """When anything of the session last moved."""
-    times = [
-        at for flow in session.flows.values() for at in (flow.to_peer.last_at, flow.to_inside.last_at) if at is not None
-    ]
-    talks = [talk.last_at for talk in session.talks.values()]
-    return max([session.first_at, session.refused_at, *times, *talks])
-
-
 def _id(device: Host, peer: Peer, family: str, port: int | None) -> str:
-    base = f"{family}-{device}-{peer}"
+    base = f"{family}-{device_name(device)}-{peer}"
     return base if port is None else f"{base}-{port}"
 
 
-def _steps(entry: Entry, fresh: list[Taken]) -> list[Told]:
-    return [
-        _told("session.step", entry, step=taken.step.words, evidence=taken.evidence, at_s=round(taken.at, 3))
-        for taken in fresh
-    ]
+def _ends(flow: FlowName) -> dict[str, object]:
+    return {"device": device_name(flow.device), "peer": str(flow.peer)}
 
 
 def _told(name: str, entry: Entry, **fields: object) -> Told:

@@ -54,6 +54,8 @@ class Flow:
     quiet_before_s: float = 0.0
     """For how long nothing had passed when the device began to speak in vain; 0 where it was never answered."""
     is_gone: bool = False
+    is_tracked: bool = False
+    """Whether the kernel's connection tracking carries it."""
 
     def read(self, counted: Counted, now: float) -> None:
         """Take a reading of the counters, and note what has gone unanswered."""
@@ -72,7 +74,7 @@ class Flow:
                 self.unanswered.bytes + sent.bytes - self.to_peer.bytes,
                 sent.last_at,
             )
-        self.to_peer, self.to_inside = sent, came
+        self.to_peer, self.to_inside, self.is_tracked = sent, came, counted.is_tracked
         self.translated_to = counted.translated_to or self.translated_to
 
 
@@ -107,17 +109,28 @@ class Session:
         return tuple(dict.fromkeys(flow.protocol for flow in self.flows.values() if flow.protocol))
 
     def flow(self, name: FlowName, now: float) -> Flow:
-        """Find a flow of the session, or begin it; the oldest makes room."""
+        """Find a flow of the session, or begin it; it goes on from now."""
         known = self.flows.get(name)
         if known is None:
             known = self.flows[name] = Flow(name, now)
-            if len(self.flows) > FLOWS_MAX:
-                del self.flows[min(self.flows, key=lambda other: self.flows[other].first_at)]
         known.is_gone = False
         self.last_at = now
         return known
 
+    def make_room(self) -> FlowName | None:
+        """Forget a flow where there is no room for another one, and say which: one that is gone, else the oldest."""
+        if len(self.flows) < FLOWS_MAX:
+            return None
+        oldest = min(self.flows, key=lambda name: (not self.flows[name].is_gone, self.flows[name].first_at))
+        del self.flows[oldest]
+        return oldest
+
     # What is told of it
+
+    def on_asked(self, name: FlowName, now: float) -> list[Taken]:
+        """Take note that the device asked for a flow which it does not get."""
+        flow = self.flow(name, now)
+        return self.walk.show(Step.STARTED, flow.first_at, f"first packet to {self.peer}{_port(name)}")
 
     def on_detected(self, fact: Detected, now: float) -> list[Taken]:
         """Take what a flow was recognised as."""
@@ -142,6 +155,11 @@ class Session:
     def on_negotiated(self, fact: Negotiated, now: float) -> list[Taken]:
         """Take note of an IKE message."""
         self.last_at = now
+        flow = self.flows.get(fact.flow) if fact.flow is not None else None
+        if flow is not None and fact.from_device:
+            flow.control_to_peer += 1
+        elif flow is not None:
+            flow.control_to_inside += 1
         key = (fact.initiator_spi, fact.exchange, fact.exchange_id)
         talk = self.talks.pop(key, None) or Talk(fact.exchange, now, now)
         self.talks[key] = talk
@@ -165,6 +183,17 @@ class Session:
         return self.walk.show(Step.ESTABLISHED, now, fact.evidence)
 
     # What follows
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether something may be wrong: asked and not answered, refused, or not got to its data yet.
+
+        What is not suspect needs no look at the table of diagnoses, which is far dearer than this.
+        """
+        if self.refused is not None or self.switched_off is not None or not self.walk.has(Step.CARRYING_DATA):
+            return True
+        flows, talks = self.flows.values(), self.talks.values()
+        return any(flow.unanswered.packets for flow in flows) or any(talk.asked for talk in talks)
 
     def data_flows(self) -> list[Flow]:
         """The flows that carry data, if any does."""

@@ -37,14 +37,14 @@ _BPFFS = Path("/sys/fs/bpf/throughway")
 _numbers = itertools.count()
 
 
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
+def wait_for(what: str, condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
     """Wait until the condition holds; fail after a limit."""
-    end = time.monotonic() + LIMIT_S
+    end = time.monotonic() + limit_s
     pause = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     pause.settimeout(0.01)
     with contextlib.closing(pause):
         while not condition():
-            assert time.monotonic() < end, f"{what}: not within {LIMIT_S} s"
+            assert time.monotonic() < end, f"{what}: not within {limit_s} s"
             with contextlib.suppress(OSError):
                 pause.recv(1)
 

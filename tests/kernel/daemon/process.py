@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from tests.kernel.bpf_plane.net import Network
 from tests.kernel.daemon.net import LIMIT_S, wait_for
 from throughway.control.client import ControlClient
-from throughway.control.schema import Session, Status
+from throughway.control.schema import Status
+from throughway.control.session_schema import Session, SessionFlow
 
 SOURCE = Path(__file__).parents[3] / "src"
+SHARED = {each.name for each in fields(Session)} & {each.name for each in fields(SessionFlow)}
 INSIDES = ("--inside", "in0", "--inside", "in1")
 BOTH = (*INSIDES, "--outside", "out0")
 
@@ -81,9 +83,14 @@ class Daemon:
             return client.status()
 
     def sessions(self, protocol: str = "esp") -> dict[str, Session]:
-        """Return the rows of one protocol, by device."""
+        """Return the sessions with flows of one protocol, by device, each with what is said of that flow."""
         with ControlClient.of_gateway(self.gateway) as client:
-            return {row.device: row for row in client.sessions() if row.protocol == protocol}
+            return {
+                row.device: replace(row, **{name: getattr(flow, name) for name in SHARED})
+                for row in client.sessions()
+                for flow in row.flows
+                if flow.protocol == protocol
+            }
 
     def down(self, *, keep: bool = False) -> int:
         """Stop it over its socket, and return its exit code."""

@@ -100,7 +100,7 @@ def test_each_outside_address_has_associations_of_its_own(daemon: Daemon, net: N
     daemon.up()
     with ControlClient.of_gateway(daemon.gateway) as client:
         known = {(row.address, row.discriminators_to_inside) for row in client.sessions()}
-    assert known == {(str(OUTSIDE), (f"{OTHER:#010x}",)), (str(NEW_OUTSIDE), (f"{OWN:#010x}",))}
+    assert known == {(f"{OUTSIDE}, {NEW_OUTSIDE}", (f"{OTHER:#010x}", f"{OWN:#010x}"))}
     batch(net.router, f"address del {OUTSIDE}/24 dev out0", f"address replace {NEW_OUTSIDE}/24 dev out0")
     wait_for("one is left", lambda: own_spis(daemon) == (f"{OWN:#010x}",) and daemon.status().mappings == 1)
     ends.peer.send_esp(PEER, NEW_OUTSIDE, OWN, range(1, 4))

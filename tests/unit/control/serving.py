@@ -9,6 +9,7 @@ from pathlib import Path
 
 from throughway.control.connection import ControlLimits
 from throughway.control.errors import ErrorCode, RequestRefused
+from throughway.control.event_schema import EventsQuery
 from throughway.control.schema import (
     AttachedBy,
     CarriedBy,
@@ -23,6 +24,8 @@ from throughway.control.schema import (
     Verdict,
 )
 from throughway.control.server import ControlServer, Method, Params
+from throughway.control.session_schema import PAGE_SESSIONS_MAX, SessionQuery
+from throughway.service.happenings import Happenings
 
 LIMIT_S = 10.0
 
@@ -54,7 +57,7 @@ STATUS = Status(
 )
 
 ESP = Session(
-    id="esp-10.77.0.11-203.0.113.20",
+    id="ipsec-10.77.0.11-203.0.113.20",
     device="10.77.0.11",
     protocol="esp",
     peer="203.0.113.20",
@@ -69,6 +72,9 @@ ESP = Session(
     age_s=182.0,
     idle_s=0.4,
     carried_by=CarriedBy.BPF,
+    family="ipsec",
+    protocols=("esp",),
+    step="carrying data",
 )
 
 
@@ -78,13 +84,20 @@ class Gateway:
     def __init__(self, sessions: tuple[Session, ...] = (ESP,), status: Status = STATUS) -> None:
         self.sessions = sessions
         self.status = status
-        self.page = 1000
+        self.page = PAGE_SESSIONS_MAX
+        self.happenings = Happenings("0a1b2c3d")
         self.asked_to_keep: bool | None = None
         self.stopping = asyncio.Event()
 
     def methods(self) -> dict[str, Method]:
         """Return the methods of the contract."""
-        return {"status": self._status, "sessions": self._sessions, "down": self._down}
+        return {
+            "status": self._status,
+            "sessions": self._sessions,
+            "session": self._session,
+            "events": self._events,
+            "down": self._down,
+        }
 
     async def _status(self, params: Params) -> object:
         StatusQuery.from_json(params)
@@ -98,6 +111,16 @@ class Gateway:
             raise RequestRefused(ErrorCode.PARAMS, "params.after is no cursor of ours", "begin anew") from None
         stop = start + min(query.limit, self.page)
         return SessionPage(sessions=self.sessions[start:stop], next=str(stop) if stop < len(self.sessions) else None)
+
+    async def _session(self, params: Params) -> object:
+        wanted = SessionQuery.from_json(params).id
+        found = [session for session in self.sessions if session.id == wanted]
+        if not found:
+            raise RequestRefused(ErrorCode.PARAMS, f"there is no session {wanted!a}", "list them")
+        return found[0]
+
+    async def _events(self, params: Params) -> object:
+        return self.happenings.page(EventsQuery.from_json(params))
 
     async def _down(self, params: Params) -> object:
         self.asked_to_keep = DownQuery.from_json(params).keep

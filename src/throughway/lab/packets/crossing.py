@@ -13,7 +13,6 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from throughway.control.schema import Session, Verdict
-from throughway.core import discriminators
 from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.packets import builder
 from throughway.lab.packets.builder import IKE_AUTH, IKE_PORT, IKE_SA_INIT, UDP, Packet, joined
@@ -163,5 +162,5 @@ def found(good: int, total: int) -> str:
 
 def refused(sessions: Sequence[Session], protocol: int) -> list[str]:
     """Return the reasons that the gateway gives for the refused sessions of a protocol."""
-    name = discriminators.name_of(protocol)
-    return [session.reason for session in sessions if session.protocol == name and session.verdict is Verdict.REFUSED]
+    flows = (flow for session in sessions for flow in session.flows)
+    return [flow.reason for flow in flows if flow.ip_protocol == protocol and flow.verdict is Verdict.REFUSED]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from throughway.control.schema import Session, Verdict
+from throughway.control.session_schema import SessionFlow, Verdict
 from throughway.lab import addresses, programs
 from throughway.lab.addresses import ROUTER_OUTSIDE, at
 from throughway.lab.checked import Check
@@ -102,11 +102,11 @@ def _vpns(bed: Testbed, peers: EspNative) -> Iterator[Check]:
         return
     seen = []
     for client in [tunnel.client for tunnel in tunnels]:
-        sessions = [one for one in bed.gateway.sessions_of(client.address) if one.protocol in ("ike", "esp")]
-        own = sorted({session.address for session in sessions})
+        flows = [flow for one in bed.gateway.sessions_of(client.address) for flow in one.flows]
+        own = sorted({flow.address for flow in flows if flow.protocol in ("ike", "esp")})
         yield Check(f"{client.name} has one address for IKE and ESP", len(own) == 1, ", ".join(own))
         seen += own
-        sure = [one for one in sessions if one.protocol == "esp"]
+        sure = [flow for flow in flows if flow.protocol == "esp"]
         yield Check(f"{client.name}: nothing is contested", all(map(_is_certain, sure)) and bool(sure), _words(sure))
     both = [str(bed.topology.router_outside), str(SECOND.ip)]
     yield Check("the two clients have different addresses", sorted(seen) == sorted(both), ", ".join(seen))
@@ -114,12 +114,12 @@ def _vpns(bed: Testbed, peers: EspNative) -> Iterator[Check]:
     yield Check("nothing was contested at any time", contests == 0, f"{contests} contests")
 
 
-def _is_certain(session: Session) -> bool:
-    return session.verdict is Verdict.CERTAIN
+def _is_certain(flow: SessionFlow) -> bool:
+    return flow.verdict is Verdict.CERTAIN
 
 
-def _words(sessions: list[Session]) -> str:
-    return ", ".join(str(session.verdict) for session in sessions)
+def _words(flows: list[SessionFlow]) -> str:
+    return ", ".join(str(flow.verdict) for flow in flows)
 
 
 def _connects(connection: int) -> bytes:
