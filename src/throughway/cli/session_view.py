@@ -46,8 +46,7 @@ def _timeline(session: Session) -> Table:
         what = Text("stopped", style="red")
         table.add_row(Text(_clock(session.diagnosis.at), style="dim"), what, Text(printable(session.diagnosis.code)))
     if session.ended:
-        when = Text(f"{duration(session.ended_ago_s)} ago", style="dim")
-        table.add_row(when, Text("ended"), Text(printable(session.ended)))
+        table.add_row(Text(_clock(session.ended_at), style="dim"), Text("ended"), Text(printable(session.ended)))
     return table
 
 

@@ -153,10 +153,10 @@ def _narrow_table(sessions: Sequence[Session], ascii_only: bool) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in (
         f"Device\n{arrow} peer",
-        "Protocol",
+        "Protocol\nstep",
         "To peer\npackets, bytes",
         "To inside\npackets, bytes",
-        "State\nstep, idle",
+        "State\nidle",
     ):
         table.add_column(heading, overflow="fold")
     for session in sessions:
@@ -166,10 +166,10 @@ def _narrow_table(sessions: Sequence[Session], ascii_only: bool) -> Table:
             state = f"{state.split()[0]} stopped"
         table.add_row(
             _two_lines(device, f"{arrow} {peer}"),
-            Text(protocol),
+            _two_lines(protocol, step),
             _two_lines(sent_as, f"{sent}, {size(session.bytes_to_peer)}"),
             _two_lines(got_as, f"{got}, {size(session.bytes_to_inside)}"),
-            _two_lines(state, f"{step}, {idle}", _look(session)[2]),
+            _two_lines(state, idle, _look(session)[2]),
         )
     return table
 

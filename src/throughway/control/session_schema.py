@@ -170,6 +170,7 @@ class Session(Record):
     steps: tuple[StepTaken, ...] = ()
     diagnosis: Diagnosis | None = None
     ended: str = ""
+    ended_at: str = ""
     ended_ago_s: float = 0.0
     flows: tuple[SessionFlow, ...] = ()
 
@@ -208,6 +209,7 @@ class Session(Record):
             steps=tuple(StepTaken.from_json(one, f"{where}.steps[{at}]") for at, one in enumerate(steps)),
             diagnosis=None if diagnosis is None else Diagnosis.from_json(diagnosis, f"{where}.diagnosis"),
             ended=read.text("ended") if read.has("ended") else "",
+            ended_at=read.text("ended_at") if read.has("ended_at") else "",
             ended_ago_s=read.number("ended_ago_s") if read.has("ended_ago_s") else 0.0,
             flows=tuple(SessionFlow.from_json(one, f"{where}.flows[{at}]") for at, one in enumerate(flows)),
         )

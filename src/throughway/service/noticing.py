@@ -86,7 +86,8 @@ class Noticing:
         if not self._register.follows(flow):
             name = "ike-natt" if report.floated else "ike"
             words = ipsec.describe(report.message, header.size, on_own_port=True)
-            evidence = f"{words[1] if words else 'IKE header'}, UDP {port}"
+            marker = "behind the non-ESP marker, " if report.floated else ""
+            evidence = f"{words[1] if words else 'IKE header'}, {marker}UDP {port}"
             facts.append(Detected(flow, name, self._families.get(name, "ipsec"), STRONG, evidence))
         from_device = report.direction is Direction.TO_PEER
         negotiated = Negotiated(

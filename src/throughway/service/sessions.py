@@ -94,6 +94,7 @@ class Rows:
                 ago_s=self._ago(entry.diagnosed_at),
             ),
             ended=entry.cause if entry.ended_at is not None else "",
+            ended_at=self._clock(entry.ended_at) if entry.ended_at is not None else "",
             ended_ago_s=self._ago(entry.ended_at) if entry.ended_at is not None else 0.0,
             flows=tuple(flows),
         )

@@ -19,6 +19,10 @@ from throughway.sessions.steps import Step
 SILENCE_S: Final = 5.0
 """Nothing came back for so long: far beyond the way to any peer and back."""
 
+ANSWERED_SILENCE_S: Final = 12.0
+"""The same where there were answers before: a peer that has nothing to send may take 10 seconds (KEEPALIVE-TIMEOUT,
+section 6.1 of the WireGuard paper), and readings of the counters lie 2 seconds apart."""
+
 TRIES: Final = 3
 """Messages of IKE without an answer: the first one and two retransmissions (RFC 7296 section 2.1)."""
 
@@ -293,9 +297,13 @@ def _for(flow: Flow, now: float) -> float:
 def _unheard(session: Session, now: float) -> Flow | None:
     """The flow of data on which the device speaks in vain, if nothing of the session is heard."""
     flows = session.data_flows() or list(session.flows.values())
-    unheard = [flow for flow in flows if flow.unanswered.packets >= PACKETS and _for(flow, now) >= SILENCE_S]
+    unheard = [flow for flow in flows if flow.unanswered.packets >= PACKETS and _for(flow, now) >= _patience_s(flow)]
     heard = [flow for flow in flows if flow.to_inside.last_at and now - flow.to_inside.last_at < SILENCE_S]
     return max(unheard, key=lambda flow: flow.unanswered.packets) if unheard and not heard else None
+
+
+def _patience_s(flow: Flow) -> float:
+    return ANSWERED_SILENCE_S if flow.to_inside.packets else SILENCE_S
 
 
 def _silent_since(session: Session, now: float) -> float | None:

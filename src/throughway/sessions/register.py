@@ -42,7 +42,7 @@ ENDED_SHOWN_S: Final = 300.0
 IDLE_S: Final = 900.0
 """A session of which nothing was heard for so long has ended, whatever the kernel still holds."""
 
-SETTLED_S: Final = 12.0
+SETTLED_S: Final = 20.0
 """A session of which no fact came for so long is judged no more until one does: no signature waits longer."""
 
 RIVALS_MAX: Final = 64

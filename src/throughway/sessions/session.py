@@ -19,6 +19,11 @@ QUIET_S: Final = 10.0
 """A flow that was quiet for so long and then speaks in vain is asked whether somebody upstream has forgotten it."""
 
 
+KEEPALIVE_BYTES: Final = 64
+"""Packets of this size and less want no answer: the keepalive of NAT traversal has 29 bytes with its headers (RFC 3948
+section 2.3), WireGuard's 60, and an acknowledgement of TCP 40 to 64."""
+
+
 @dataclass(slots=True)
 class Talk:
     """One IKE exchange, as its messages passed. `asked` counts the device's since the peer's last one."""
@@ -61,17 +66,17 @@ class Flow:
         """Take a reading of the counters, and note what has gone unanswered."""
         sent, came = counted.to_peer, counted.to_inside
         has_answer = came.packets > self.to_inside.packets
-        more = sent.packets - self.to_peer.packets
+        more, more_bytes = sent.packets - self.to_peer.packets, sent.bytes - self.to_peer.bytes
         if has_answer:
             self.unanswered, self.unanswered_since, self.quiet_before_s = Traffic(), None, 0.0
-        elif more > 0:
+        elif more > 0 and more_bytes > more * KEEPALIVE_BYTES:
             if self.unanswered_since is None:
                 self.unanswered_since = now
                 times = [at for at in (self.to_peer.last_at, self.to_inside.last_at) if at is not None]
                 self.quiet_before_s = now - max(times) if came.packets and times else 0.0
             self.unanswered = Traffic(
                 self.unanswered.packets + more,
-                self.unanswered.bytes + sent.bytes - self.to_peer.bytes,
+                self.unanswered.bytes + more_bytes,
                 sent.last_at,
             )
         self.to_peer, self.to_inside, self.is_tracked = sent, came, counted.is_tracked

@@ -10,18 +10,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Run
-from tests.unit.control.serving import ESP, LIMIT_S, STATUS, Gateway, serving
+from tests.unit.control.serving import ESP, LIMIT_S, STATUS, STOPPED, Gateway, serving
 from throughway import __version__
+from throughway.service.happenings import EVENTS_MAX
 
 
 @pytest.fixture
 def path(runtime_directory: Path) -> Path:
     return runtime_directory / "default.sock"
+
+
+AT = datetime(2026, 11, 22, 17, 9, 28, 456000, UTC)
 
 
 def test_version(throughway: Run) -> None:
@@ -97,7 +102,75 @@ def test_json_is_the_document_of_the_contract(throughway: Run, path: Path) -> No
 def test_sessions_in_a_pipe_have_one_line_each(throughway: Run, path: Path) -> None:
     with serving(path):
         done = throughway("sessions")
-    assert "10.77.0.11  esp       203.0.113.20  0x1234abcd    1,204  1.2 MiB  0x9f00aa11" in done.stdout
+    assert "10.77.0.11  esp       203.0.113.20  0x1234abcd    1,204  0x9f00aa11    1,190  carrying data" in done.stdout
+
+
+def test_one_session_in_full(throughway: Run, path: Path) -> None:
+    with serving(path, gateway=Gateway((STOPPED,))):
+        done = throughway("sessions", "show", STOPPED.id)
+        assert json.loads(throughway("sessions", "show", STOPPED.id, "--json").stdout) == STOPPED.to_json()
+        gone = throughway("sessions", "show", "nobody")
+    assert done.stdout.splitlines() == [
+        "ipsec-10.77.0.11-203.0.113.20",
+        "10.77.0.11 with 203.0.113.20, which sees 192.0.2.2",
+        "ipsec (ike, esp); 3m 2s old, idle for 0s",
+        "",
+        "Timeline, UTC",
+        "17:09:28.456  started  first packet to 203.0.113.20, UDP 500  ",
+        "17:09:41.001  stopped  ipsec.one-way                          ",
+        "Flows",
+        "esp: waiting, carried by bpf",
+        "  to peer    4 packets, 400 B  0x1234abcd",
+        "  to inside  0 packets, 0 B    -         ",
+        "  ESP, SPI 0x1234abcd, IP protocol 50",
+        "",
+        "4 packets of ESP went to 203.0.113.20 and none came back.",
+        "Switch on NAT traversal.",
+    ]
+    assert (gone.returncode, gone.stderr) == (1, "throughway: there is no session 'nobody'\n  list them\n")
+
+
+def test_events_are_printed_and_followed_until_interrupted(throughway: Run, path: Path) -> None:
+    gateway = Gateway()
+    gateway.happenings.add("session.ended", {"session": ESP.id, "cause": "idle for 900 s"}, AT)
+    with serving(path, gateway=gateway):
+        assert throughway("events").stdout == (
+            f'2026-11-22T17:09:28.456Z  session.ended          session={ESP.id} cause="idle for 900 s"\n'
+        )
+        (line,) = throughway("events", "--json").stdout.splitlines()
+        assert json.loads(line)["fields"] == {"session": ESP.id, "cause": "idle for 900 s"}
+        assert throughway("events", "--after", json.loads(line)["cursor"]).stdout == ""
+        following = subprocess.Popen(
+            [sys.executable, "-m", "throughway", "events", "--follow", "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert following.stdout is not None
+        assert following.stdout.readline() == f"{line}\n"
+        gateway.happenings.add("session.started", {"session": ESP.id}, AT)
+        assert json.loads(following.stdout.readline())["name"] == "session.started"
+        following.send_signal(signal.SIGINT)
+        rest, errors = following.communicate(timeout=LIMIT_S)
+    assert (following.returncode, rest, errors) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ("0a1b2c3d-1", "(4 events were missed: they came faster than they were read)"),
+        ("ffffffff-1", "(the daemon was started anew; what it told before that is gone)"),
+    ],
+)
+def test_reader_is_told_what_it_missed(throughway: Run, path: Path, after: str, words: str) -> None:
+    gateway = Gateway()
+    for number in range(EVENTS_MAX + 5):
+        gateway.happenings.add("thing.happened", {"number": number}, AT)
+    with serving(path, gateway=gateway):
+        lines = throughway("events", "--after", after).stdout.splitlines()
+        first = json.loads(throughway("events", "--after", after, "--json").stdout.splitlines()[0])
+    assert lines[0] == words
+    assert lines[1].endswith("number=5")
+    assert len(lines) == EVENTS_MAX + 1
+    assert first == {"name": "events.missed", "fields": {"count": 4 if "missed" in words else None}}
 
 
 def test_no_session_says_the_fact_and_what_to_do(throughway: Run, path: Path) -> None:
@@ -110,7 +183,14 @@ def test_no_session_says_the_fact_and_what_to_do(throughway: Run, path: Path) ->
 
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["status", "--json"], ["sessions"], ["sessions", "--watch"], ["sessions", "--watch", "--json"]],
+    [
+        ["status"],
+        ["status", "--json"],
+        ["sessions"],
+        ["sessions", "--watch"],
+        ["sessions", "--watch", "--json"],
+        ["events"],
+    ],
 )
 def test_no_daemon_names_the_remedy(throughway: Run, command: list[str]) -> None:
     done = throughway(*command)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from tests.unit.control.serving import ESP
+from tests.unit.control.serving import ESP, STOPPED
 from throughway.cli.sessions_view import SessionsView
 from throughway.control.schema import CarriedBy, Session, Verdict
 
@@ -64,11 +64,12 @@ def shown(*sessions: Session, width: int, height: int | None = None, note: str =
 
 def test_the_wide_table_has_one_line_a_session() -> None:
     assert shown(ESP, width=120) == (
-        "Gateway default - 1 session of 1 device - 1 certain\n"
-        "Device      Protocol  Peer          To peer     Packets    Bytes  To inside   Packets    Bytes"
-        "  Verdict      Age  Idle\n" + "─" * 118 + "\n"
-        "10.77.0.11  esp       203.0.113.20  0x1234abcd    1,204  1.2 MiB  0x9f00aa11    1,190  1.1 MiB"
-        "  ✓ certain  3m 2s    0s\n"
+        "Gateway default - 1 session of 1 device - 1 carrying data\n"
+        "Device      Protocol  Peer          To peer     Packets  To inside   Packets  Step           State      Idle\n"
+        + "─"
+        * 108
+        + "\n10.77.0.11  esp       203.0.113.20  0x1234abcd    1,204  0x9f00aa11    1,190  carrying data"
+        "  ✓ certain    0s\n"
     )
 
 
@@ -76,8 +77,8 @@ def test_the_narrow_table_has_two_lines_a_session() -> None:
     lines = [line.rstrip() for line in shown(CONTESTED, width=80).splitlines()]
     assert lines[0] == "Gateway default - 1 session of 1 device - 1 contested"
     assert lines[-2:] == [
-        "10.77.0.9       esp       0xdeadbeef +2   0x9f00aa11      ? contested (3)",
-        "→ 203.0.113.20            1,204, 1.2 MiB  1,190, 1.1 MiB  3m 2s, 0s",
+        "10.77.0.9       esp            0xdeadbeef +2   0x9f00aa11      ? contested (3)",
+        "→ 203.0.113.20  carrying data  1,204, 1.2 MiB  1,190, 1.1 MiB  0s",
     ]
 
 
@@ -133,7 +134,24 @@ def test_what_does_not_fit_on_the_screen_is_counted(width: int) -> None:
     assert len(lines) <= 23
     left_out = 100 - sum("10.77.1." in line for line in lines)
     assert lines[-1] == f"and {left_out} more: `throughway sessions` lists all"
-    assert lines[0] == "Gateway default - 100 sessions of 100 devices - 100 certain - Ctrl-C ends"
+    assert lines[0] == "Gateway default - 100 sessions of 100 devices - 100 carrying data - Ctrl-C ends"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_stopped_a_session_is_told_with_its_remedy(width: int) -> None:
+    text = shown(ESP, STOPPED, width=width)
+    assert "1 carrying data, 1 stopped" in text
+    assert ("✗ ipsec.one-way" if width == 120 else "✗ stopped") in text
+    assert "10.77.0.11 esp 203.0.113.20: 4 packets of ESP went" in text
+    assert " ".join(text.split()).endswith("none came back. Switch on NAT traversal.")
+    assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_session_that_ended_says_so_and_needs_no_remedy(width: int) -> None:
+    text = shown(replace(STOPPED, ended="idle for 900 s"), width=width)
+    assert "- ended" in text
+    assert "Switch on" not in text
 
 
 def test_without_sessions_the_summary_says_so() -> None:
@@ -156,4 +174,5 @@ def test_the_address_that_the_peer_sees_is_shown_where_there_are_several() -> No
         assert f"{one.peer} by {one.address}" in both
     narrow = shown(first, second, width=80)
     assert all(len(line) <= 80 for line in narrow.splitlines())
-    assert "by 192.0.2.2" in narrow
+    assert " by " in narrow.replace("\n", " ")
+    assert "192.0.2.4" in narrow

@@ -24,7 +24,7 @@ from throughway.control.schema import (
     Verdict,
 )
 from throughway.control.server import ControlServer, Method, Params
-from throughway.control.session_schema import PAGE_SESSIONS_MAX, SessionQuery
+from throughway.control.session_schema import PAGE_SESSIONS_MAX, Diagnosis, SessionFlow, SessionQuery, StepTaken
 from throughway.service.happenings import Happenings
 
 LIMIT_S = 10.0
@@ -75,6 +75,48 @@ ESP = Session(
     family="ipsec",
     protocols=("esp",),
     step="carrying data",
+)
+
+STOPPED = replace(
+    ESP,
+    verdict=Verdict.WAITING,
+    idle_s=0.4,
+    address="192.0.2.2",
+    protocols=("ike", "esp"),
+    step="started",
+    steps=(
+        StepTaken(
+            step="started", at="2026-11-22T17:09:28.456Z", ago_s=9.0, evidence="first packet to 203.0.113.20, UDP 500"
+        ),
+    ),
+    diagnosis=Diagnosis(
+        code="ipsec.one-way",
+        fact="4 packets of ESP went to 203.0.113.20 and none came back.",
+        remedy="Switch on NAT traversal.",
+        at="2026-11-22T17:09:41.001Z",
+        ago_s=1.0,
+    ),
+    flows=(
+        SessionFlow(
+            protocol="esp",
+            ip_protocol=50,
+            source_port=0,
+            destination_port=0,
+            discriminators_to_peer=("0x1234abcd",),
+            discriminators_to_inside=(),
+            verdict=Verdict.WAITING,
+            candidates=1,
+            packets_to_peer=4,
+            bytes_to_peer=400,
+            packets_to_inside=0,
+            bytes_to_inside=0,
+            age_s=9.0,
+            idle_s=1.0,
+            carried_by=CarriedBy.BPF,
+            evidence="ESP, SPI 0x1234abcd, IP protocol 50",
+            confidence=0.99,
+        ),
+    ),
 )
 
 

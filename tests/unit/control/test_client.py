@@ -140,7 +140,10 @@ def test_what_the_daemon_refuses_is_raised_with_its_words() -> None:
         pytest.raises(RequestRefused) as caught,
     ):
         client.request("fly")
-    assert (caught.value.code, caught.value.remedy) == ("method", "its methods are down, sessions, status")
+    assert (caught.value.code, caught.value.remedy) == (
+        "method",
+        "its methods are down, events, session, sessions, status",
+    )
 
 
 def _frame(document: object) -> bytes:

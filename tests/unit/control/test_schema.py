@@ -16,6 +16,7 @@ from throughway.control.schema import (
     StatusQuery,
     Verdict,
 )
+from throughway.control.session_schema import CarriedBy, Diagnosis, SessionFlow, StepTaken
 
 
 def test_documents_survive_json() -> None:
@@ -29,7 +30,8 @@ def test_the_keys_of_a_session_are_those_of_the_contract() -> None:
     assert list(ESP.to_json()) == [
         "id", "device", "protocol", "peer", "discriminators_to_peer", "discriminators_to_inside", "verdict",
         "candidates", "packets_to_peer", "bytes_to_peer", "packets_to_inside", "bytes_to_inside", "age_s", "idle_s",
-        "carried_by", "reason", "address",
+        "carried_by", "reason", "address", "family", "protocols", "step", "steps", "diagnosis", "ended", "ended_at",
+        "ended_ago_s", "flows",
     ]  # fmt: skip
 
 
@@ -42,8 +44,26 @@ def test_the_keys_of_a_status_are_those_of_the_contract() -> None:
 
 
 def test_a_session_of_an_older_daemon_has_no_reason() -> None:
-    older = {key: value for key, value in ESP.to_json().items() if key not in ("reason", "address")}
-    assert Session.from_json(older) == ESP
+    since = ("reason", "address", "family", "protocols", "step", "steps", "diagnosis", "ended", "ended_at", "flows")
+    older = {key: value for key, value in ESP.to_json().items() if key not in since}
+    assert Session.from_json(older) == replace(ESP, family="", protocols=(), step="")
+
+
+def test_a_session_in_full_is_read_as_it_was_written() -> None:
+    flow = SessionFlow(
+        protocol="esp", ip_protocol=50, source_port=0, destination_port=0, discriminators_to_peer=("0x1",),
+        discriminators_to_inside=(), verdict=Verdict.WAITING, candidates=1, packets_to_peer=4, bytes_to_peer=400,
+        packets_to_inside=0, bytes_to_inside=0, age_s=9.0, idle_s=1.0, carried_by=CarriedBy.BPF, confidence=0.99,
+    )  # fmt: skip
+    whole = replace(
+        ESP,
+        steps=(StepTaken(step="started", at="2026-11-22T17:09:28.456Z", ago_s=9.0, evidence="first packet"),),
+        diagnosis=Diagnosis(code="ipsec.one-way", fact="None came back.", remedy="Ask.", at="", ago_s=1.0),
+        ended="idle",
+        ended_ago_s=2.0,
+        flows=(flow,),
+    )
+    assert Session.from_json(json.loads(json.dumps(whole.to_json()))) == whole
 
 
 def test_an_older_daemon_says_nothing_of_ports() -> None:
@@ -87,7 +107,7 @@ def test_a_missing_key_is_named_by_its_path_in_the_page() -> None:
 
 def test_params_may_be_left_out_and_not_misspelt() -> None:
     assert StatusQuery.from_json({}) == StatusQuery()
-    assert SessionsQuery.from_json({}) == SessionsQuery(after=None, limit=1000)
+    assert SessionsQuery.from_json({}) == SessionsQuery(after=None, limit=500)
     assert SessionsQuery.from_json({"after": "x", "limit": 2}) == SessionsQuery(after="x", limit=2)
     assert DownQuery.from_json({}) == DownQuery(keep=False)
     assert DownQuery.from_json({"keep": True}) == DownQuery(keep=True)
@@ -99,7 +119,7 @@ def test_params_may_be_left_out_and_not_misspelt() -> None:
         DownQuery.from_json({"keep": 1})
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1001])
+@pytest.mark.parametrize("limit", [0, -1, 501])
 def test_pages_are_bounded(limit: int) -> None:
-    with pytest.raises(DocumentMismatch, match=r"params\.limit must be from 1 to 1000"):
+    with pytest.raises(DocumentMismatch, match=r"params\.limit must be from 1 to 500"):
         SessionsQuery.from_json({"limit": limit})

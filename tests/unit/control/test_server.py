@@ -95,7 +95,7 @@ def test_a_client_that_closes_its_side_still_gets_its_answers(path: Path) -> Non
         ({"v": 2, "id": 1, "method": "status"}, "version", "speaks version 1 of the control protocol, the other 2"),
         ({"v": 1, "id": 1, "method": "stat\x1b[2Jus"}, "method", "no method 'stat\\x1b[2Jus'"),
         ({"v": 1, "id": 1, "method": "status", "params": {"all": 1}}, "params", "takes nothing, and not 'all'"),
-        ({"v": 1, "id": 1, "method": "sessions", "params": {"limit": 0}}, "params", "limit must be from 1 to 1000"),
+        ({"v": 1, "id": 1, "method": "sessions", "params": {"limit": 0}}, "params", "limit must be from 1 to 500"),
         ({"v": 1, "id": 1, "method": "sessions", "params": {"after": "\ud800"}}, "params", "no cursor"),
         ({"v": 1, "id": 1, "method": 3}, "malformed", "method must be a string"),
     ],

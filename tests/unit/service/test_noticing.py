@@ -21,14 +21,17 @@ def ike(*, floated: bool = False, from_device: bool = True, exchange: int = 34, 
     return IkeObserved(ALICE, PEER, direction, floated, message, host_port=1024)
 
 
-@pytest.mark.parametrize(("floated", "name", "port"), [(False, "ike", 500), (True, "ike-natt", 4500)])
-def test_ike_is_known_by_its_first_message_and_told_once(floated: bool, name: str, port: int) -> None:
+@pytest.mark.parametrize(
+    ("floated", "name", "port", "words"),
+    [(False, "ike", 500, "UDP 500"), (True, "ike-natt", 4500, "behind the non-ESP marker, UDP 4500")],
+)
+def test_ike_is_known_by_its_first_message_and_told_once(floated: bool, name: str, port: int, words: str) -> None:
     desk = Desk().report(ike(floated=floated), ike(floated=floated, from_device=False))
     detected, asked, answered = desk.facts
     flow = FlowName(ALICE, PEER, IpProtocol.UDP, 1024, port)
     assert isinstance(detected, Detected)
     assert (detected.flow, detected.protocol, detected.family) == (flow, name, "ipsec")
-    assert detected.evidence == f"IKEv2 IKE_SA_INIT request, initiator SPI 00000000000000a1, UDP {port}"
+    assert detected.evidence == f"IKEv2 IKE_SA_INIT request, initiator SPI 00000000000000a1, {words}"
     assert asked == Negotiated(ALICE, PEER, 0xA1, IkeExchange.INITIAL, 0, True, 300, flow)
     assert isinstance(answered, Negotiated)
     assert not answered.from_device
