@@ -100,9 +100,9 @@ def test_the_owner_of_an_spi_is_the_one_that_gets_it_alone(play: Playbook) -> No
 def test_what_says_nothing_of_what_comes_back_asks_for_any_address(play: Playbook, event: Event) -> None:
     """The emptiest one, and of those the first: that another host gets this ID there is no matter."""
     tell(play, OutsideAddressesChanged((), (FIRST, SECOND), (0, 1)), PortsRemembered(((PEER, UdpPort.L2TP),)))
-    for host in (ALICE, BOB):
-        over_ip = L2tpControl(0, 10, local_session_id=0xA1)
-        over_udp = L2tpControl(0, 1, assigned_connection_id=0xA1, version=2)
+    for host, own in ((ALICE, 0xA1), (BOB, 0xB1)):
+        over_ip = L2tpControl(0, 10, local_session_id=own)
+        over_udp = L2tpControl(0, 1, assigned_connection_id=own, version=2)
         tell(play, L2tpControlSeen(host, PEER, True, over_ip))
         tell(play, L2tpControlSeen(host, PEER, True, over_udp, port=UdpPort.L2TP, host_port=UdpPort.L2TP))
     assert len(play.mappings) == 4
@@ -137,6 +137,12 @@ def test_what_a_host_contested_with_a_peer_that_makes_room_is_the_others(host: H
         play >> RouterSaAdded(Path(OTHER), IN_1) << InstallMapping(to_inside(OTHER, IN_1), ROUTER)
         play.finish()
         assert play.tracker.owner(to_inside(OTHER, IN_2)) == ROUTER, "the same peer makes no room for itself"
+
+
+def test_an_association_of_the_router_makes_no_room_where_the_peer_is_known() -> None:
+    play = Playbook(Limits(peers_per_host_max=1))
+    tell(play, EspFromInside(ROUTER, PEER, OUT, 1), RouterSaAdded(Path(PEER), IN_1))
+    assert set(play.mappings) == {to_peer(ROUTER, PEER, OUT), to_inside(PEER, IN_1)}
 
 
 # Ports that are translated again
