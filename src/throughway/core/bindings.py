@@ -233,12 +233,11 @@ class HostAtPeer:
         is in use shows the exchange to be over for long, so a credit that no SPI has used in either direction was its
         own.
         """
-        is_old = any(
-            kind is IkeExchange.CHILD and exchange.is_answered and now - exchange.began_at >= REKEYED_S
-            for (_, kind, _), exchange in self.exchanges.items()
+        has_child = any(
+            kind is IkeExchange.CHILD and exchange.is_answered for (_, kind, _), exchange in self.exchanges.items()
         )
         is_idle = now - max(self.agreed_at, self.said_at) >= REKEYED_S
-        if is_old and is_idle and now >= self.unseen_until and self.credits_in > self.owned and self.credits_out > 0:
+        if has_child and is_idle and now >= self.unseen_until and self.credits_in > self.owned and self.credits_out > 0:
             self.credits_in -= 1
             self.credits_out -= 1
 

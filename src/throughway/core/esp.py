@@ -351,32 +351,37 @@ class EspPart:
     # Restart
 
     def adopt(self, flows: Sequence[AdoptedFlow], now: float) -> list[Command]:
-        """Take over what an earlier run decided. What it knew besides is gone, so no credit bounds these hosts."""
-        for flow in flows:
-            if flow.key.direction is Direction.TO_PEER:
-                self._adopt_outgoing(flow, now)
-        for flow in flows:
-            if flow.key.direction is Direction.TO_INSIDE:
-                self._adopt_to_inside(flow, now)
-        return []
+        """Take over what an earlier run decided. What it knew besides is gone, so no credit bounds these hosts.
 
-    def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> None:
+        What does not fit is removed: nobody would see that it is idle.
+        """
+        outgoing = [flow for flow in flows if flow.key.direction is Direction.TO_PEER]
+        to_inside = [flow for flow in flows if flow.key.direction is Direction.TO_INSIDE]
+        left = [flow for flow in outgoing if not self._adopt_outgoing(flow, now)]
+        left += [flow for flow in to_inside if not self._adopt_to_inside(flow, now)]
+        self._bounds.mappings += len(left)
+        return [RemoveMapping(flow.key) for flow in left]
+
+    def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> bool:
         host = self._meet(flow.key.host, Path(flow.key.peer, flow.slot), now, is_start=False)
         if host is None:
-            return
+            return False
         spi = Spi(flow.key.discriminator)
         if spi not in host.outgoing:
             host.see_outgoing(spi, now, is_new=False)
             self._bounds.mappings += 1
         host.outgoing[spi].last_packet_at = flow.count.last_packet_at
+        return True
 
-    def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> None:
+    def _adopt_to_inside(self, flow: AdoptedFlow, now: float) -> bool:
         spi = Spi(flow.key.discriminator)
         met = [self._meet(host, flow.key.path, now, is_start=False) for host in flow.hosts]
         owners = [host for host in met if host is not None]
-        state = self._peers.get(flow.key.path)
-        if state is None or spi in state.bindings or len(owners) < len(flow.hosts):
-            return
+        if len(owners) < len(flow.hosts):
+            return False
+        state = self._peers[flow.key.path]
+        if spi in state.bindings:
+            return True
         binding = Binding(
             spi=spi,
             first_at=now,
@@ -393,3 +398,4 @@ class EspPart:
         if len(owners) == 1:
             owners[0].own()
             binding.is_paid = True
+        return True

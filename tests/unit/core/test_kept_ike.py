@@ -191,7 +191,7 @@ def test_after_a_restart_owners_stay_and_what_was_offered_is_asked_about_again(p
     later = Playbook(ports={PORT: PortSetting.KEEP})
     has_sa(play, CAROL, 0xC)
     flows = tuple(
-        AdoptedFlow(key, hosts, FlowCount(key, 0 if CAROL in hosts else 1, 100, 999.0))
+        AdoptedFlow(key, hosts, FlowCount(key, 0 if CAROL in hosts else 1, 100, 99_999.0))
         for key, hosts in play.mappings.items()
     )
     later >> MappingsAdopted(flows) << RemoveMapping(back(0xF))

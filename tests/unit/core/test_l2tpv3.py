@@ -226,7 +226,7 @@ def test_stranger_is_let_in_to_nobody(play: Playbook) -> None:
     assert play.mappings == {}
 
 
-def adopted(key: FlowKey, host: Host, at: float = 999.0) -> AdoptedFlow:
+def adopted(key: FlowKey, host: Host, at: float = 99_999.0) -> AdoptedFlow:
     return AdoptedFlow(key, (host,), FlowCount(key, 5, 500, at))
 
 

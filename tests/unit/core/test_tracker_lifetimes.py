@@ -71,7 +71,7 @@ def test_host_that_was_silent_for_long_is_a_candidate_no_more(play: Playbook) ->
     assert play.mappings == {}
 
 
-def adopted(key: FlowKey, *hosts: Host, last_packet_at: float = 999.0) -> AdoptedFlow:
+def adopted(key: FlowKey, *hosts: Host, last_packet_at: float = 99_999.0) -> AdoptedFlow:
     return AdoptedFlow(key, hosts, FlowCount(key, 10, 1000, last_packet_at))
 
 
