@@ -38,6 +38,7 @@ class Reason(IntEnum):
     ICMP_ERROR_UNKNOWN = 32
     AH_REFUSED = 33
     DISOWNED = 34
+    SWITCHED_OFF = 35
 
     @property
     def is_drop(self) -> bool:

@@ -18,9 +18,10 @@ from typing import Final, Self
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Path, Peer, UdpPort
 
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 SLOTS_MAX: Final = 16
 SHORT_INSIDES_MAX: Final = 16
+PROTOCOL_WORDS: Final = 8
 FAN_OUT_MAX: Final = 16
 TRACE_TIMES: Final = 64
 TRACE_GAP_NS: Final = 10_000_000
@@ -196,6 +197,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("zero32", "I"),
         ("short_until_ns", "Q"),
         ("insides", f"{4 * SHORT_INSIDES_MAX}s"),
+        ("unassisted", f"{4 * PROTOCOL_WORDS}s"),
     ),
     "punt": _layout(
         ("kind", "I"),
