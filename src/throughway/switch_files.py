@@ -71,7 +71,7 @@ class SwitchFiles:
 
     def signature(self) -> Signature:
         """Say what would be read, without reading it."""
-        return tuple(_stat(path) for path in (self.switches, *self._files()) if path.exists())
+        return tuple(found for path in (self.switches, *self._files()) if (found := _stat(path)))
 
     def set(self, name: str, position: Position | None, place: Place) -> Loaded:
         """Set a switch at a place, or take back what was set there where the position is None."""
@@ -188,8 +188,11 @@ class SwitchFiles:
             time.sleep(_LOCK_AGAIN_S)
 
 
-def _stat(path: Path) -> tuple[str, int, int, int]:
-    found = path.stat()
+def _stat(path: Path) -> tuple[str, int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
     return path.name, found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -99,6 +100,10 @@ def up(
     short_path: Annotated[
         bool, typer.Option(help="Let known tunnels go around netfilter while nobody else's rules look there.")
     ] = True,
+    configuration: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of protocols.toml and protocols.d. Default: /etc/throughway."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work when it is stopped.")] = False,
 ) -> None:
     """Carry VPNs between interfaces until stopped.
@@ -117,6 +122,7 @@ def up(
             l2tp_port,
             outside_address or [],
             short_path,
+            configuration,
         )
 
 

@@ -6,9 +6,10 @@ refused, so that a misspelt option never passes for one that was left out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Final, Self
 
+from throughway.control.documents import Document
 from throughway.control.reading import DocumentMismatch, Fields
 
 PAGE_SESSIONS_MAX: Final = 1000
@@ -52,16 +53,8 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-class _Record:
-    __slots__ = ()
-
-    def to_json(self) -> dict[str, object]:
-        """Return the document as a JSON object, its keys in the order of the fields."""
-        return {field.name: _json_of(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session(_Record):
+class Session(Document):
     """One use of a VPN as a person sees it: a device, a peer and a protocol.
 
     Discriminators are text, as people write them: "0x1234abcd" for an SPI, "udp 51820" for a port,
@@ -118,7 +111,7 @@ class Session(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionPage(_Record):
+class SessionPage(Document):
     """Some sessions, and the cursor by which to ask for those that follow; None after the last."""
 
     sessions: tuple[Session, ...]
@@ -136,7 +129,7 @@ class SessionPage(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding(_Record):
+class Finding(Document):
     """Something that the daemon noticed about the router, and what to do about it.
 
     `code` is a stable name for programs. `commands` are shell lines that carry out the remedy.
@@ -162,7 +155,7 @@ class Finding(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status(_Record):
+class Status(Document):
     """The gateway at a glance.
 
     `reasons` counts packets by the name of their reason, those that were carried before those that
@@ -227,7 +220,7 @@ class Status(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusQuery(_Record):
+class StatusQuery(Document):
     """The params of `status`: none."""
 
     @classmethod
@@ -238,7 +231,7 @@ class StatusQuery(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionsQuery(_Record):
+class SessionsQuery(Document):
     """The params of `sessions`: at most `limit` rows, those that follow the cursor `after`."""
 
     after: str | None = None
@@ -263,7 +256,7 @@ class SessionsQuery(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DownQuery(_Record):
+class DownQuery(Document):
     """The params of `down`: with `keep`, rules, programs and mappings stay at work after the daemon."""
 
     keep: bool = False
@@ -281,19 +274,3 @@ def _refuse_negative(record: Session | Status) -> None:
         value = getattr(record, field.name)
         if isinstance(value, (int, float)) and value < 0:
             raise DocumentMismatch(field.name, "must not be below zero")
-
-
-def _json_of(value: object) -> object:
-    match value:
-        case _Record():
-            return value.to_json()
-        case Enum():
-            return value.value
-        case tuple():
-            return [_json_of(item) for item in value]
-        case Mapping():
-            return dict(value)
-        case float():
-            return round(value, 3)
-        case _:
-            return value

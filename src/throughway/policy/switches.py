@@ -65,7 +65,7 @@ _PROHIBITED: Final[Statement] = {"reject": {"type": "icmpx", "expr": "admin-proh
 _GRE_VERSION: Final = 13, 3
 """The last three of GRE's first 16 bits (RFC 2784 section 2.1, RFC 2637 section 4.1)."""
 
-Tuple: TypeAlias = tuple[Address, Address, int, int, int]
+Tuple: TypeAlias = tuple[IPv4Address, IPv4Address, int, int, int]
 """A flow as the device sends it: device, peer, protocol, the device's port, the peer's port."""
 
 
@@ -133,7 +133,7 @@ def block(flows: Collection[Tuple]) -> list[Command]:
 
 
 def unblock(flows: Collection[Tuple]) -> list[Command]:
-    """Block them no more. They are added first, since the time of some may be over and nft deletes only what is there."""
+    """Block them no more. They are added first: nft deletes only what is there, and the time of some may be over."""
     return [*block(flows), *({"delete": element} for element in _elements(flows))]
 
 

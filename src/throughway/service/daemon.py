@@ -43,6 +43,7 @@ from throughway.core.events import (
     OutsideAddressesChanged,
     PathChosen,
     PortsRemembered,
+    SwitchesSet,
     TimerExpired,
     TracesRead,
 )
@@ -54,10 +55,13 @@ from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
 from throughway.service.gateway import Gateway
+from throughway.service.listening import Listener
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
+from throughway.service.switching import Switching
 from throughway.service.telling import Teller
+from throughway.sessions.facts import Fact
 
 log = structlog.get_logger()
 
@@ -79,6 +83,15 @@ class Daemon:
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
         self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
+        self._switching: Final = Switching(
+            options.configuration,
+            teller=self._teller,
+            emit=self._tell_fact,
+            withhold=lambda withheld: self._handle(SwitchesSet(withheld), time.monotonic()),
+            on_catalogue=lambda catalogue: None,
+            forget=lambda flow: None,
+        )
+        self._listeners: Final[tuple[Listener, ...]] = (self._switching,)
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
         self._has_failed = False
@@ -97,13 +110,19 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
         control = ControlServer(
             self._options.socket,
-            {"status": self._answer_status, "sessions": self._answer_sessions, "down": self._answer_down},
+            {
+                "status": self._answer_status,
+                "sessions": self._answer_sessions,
+                "down": self._answer_down,
+                **self._switching.methods,
+            },
         )
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
                 self._recall()
                 self._adopt()
+                self._switching.begin(gateway)
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
                 self._tell_started()
@@ -125,6 +144,7 @@ class Daemon:
                         tasks.create_task(self._read_counters(), name="counters"),
                         tasks.create_task(self._read_traces(), name="traces"),
                         tasks.create_task(self._gateway.flush_ports(), name="ports"),
+                        tasks.create_task(self._switching.run(), name="switches"),
                     ]
                     await self._stopping.wait()
                     for task in running:
@@ -236,6 +256,11 @@ class Daemon:
                 self._wake_timer = asyncio.get_running_loop().call_at(at, self._wake)
             case Record(name, fields):
                 self._teller.tell(name, **fields)
+
+    def _tell_fact(self, fact: Fact) -> None:
+        now = time.monotonic()
+        for listener in self._listeners:
+            listener.on_fact(fact, now)
 
     def _wake(self) -> None:
         self._handle(TimerExpired(), time.monotonic())

@@ -27,7 +27,7 @@ def with_setting(text: str, name: str, position: Position | None, place: Place) 
         _set_everywhere(document, name, position)
     else:
         _set_override(document, name, position, place)
-    return tomlkit.dumps(document)
+    return tomlkit.dumps(document).rstrip() + "\n"
 
 
 def without(text: str, name: str) -> str:
@@ -35,7 +35,7 @@ def without(text: str, name: str) -> str:
     document = tomlkit.parse(text or HEAD)
     _set_everywhere(document, name, None)
     _keep(document, lambda one: str(one["protocol"]) != name)
-    return tomlkit.dumps(document)
+    return tomlkit.dumps(document).rstrip() + "\n"
 
 
 def _set_everywhere(document: tomlkit.TOMLDocument, name: str, position: Position | None) -> None:
