@@ -3,7 +3,7 @@
 #ifndef THROUGHWAY_INSIDE_H
 #define THROUGHWAY_INSIDE_H
 
-#include "observe.h"
+#include "heads.h"
 #include "short_path.h"
 
 SEC("tc")
@@ -13,6 +13,8 @@ int inside_ingress(struct __sk_buff *skb)
 
 	if (!packet_open(&p, skb, 0))
 		return PASS;
+	if (p.protocol == IPPROTO_TCP || p.protocol == IPPROTO_UDP)
+		heads_look(&p, TO_PEER);
 	if (p.protocol == IPPROTO_UDP)
 		udp_observe(&p, TO_PEER, p.source);
 	else if (p.protocol == IPPROTO_L2TP)
@@ -67,6 +69,8 @@ int inside_egress(struct __sk_buff *skb)
 		return PASS;
 	if (is_reinjected(&p) && is_ours(&p, p.source))
 		held_packet_leaves(&p);
+	if (p.protocol == IPPROTO_TCP || p.protocol == IPPROTO_UDP)
+		heads_look(&p, TO_INSIDE);
 	if (p.protocol == IPPROTO_UDP)
 		udp_observe(&p, TO_INSIDE, p.destination);
 	else if (p.protocol == IPPROTO_L2TP)

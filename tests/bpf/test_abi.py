@@ -12,14 +12,16 @@ import pytest
 from throughway.core.flows import Direction
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
-from throughway.dataplane import abi
+from throughway.dataplane import abi, head_abi
 from throughway.dataplane.libbpf import BpfObject
+from throughway.detect import streams
+from throughway.detect.prefilters import PREFILTERS_MAX
 
 from .gateway import CHECKOUT, OBJECT
 
 pytestmark = pytest.mark.usefixtures("built_object")
 
-_TYPES_THAT_ARE_NOT_SHARED = {"packet", "quote", "icmp_header", "iphdr", "__sk_buff", "bpf_spin_lock"}
+_TYPES_THAT_ARE_NOT_SHARED = {"packet", "quote", "icmp_header", "iphdr", "__sk_buff", "bpf_spin_lock", "head_copy"}
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +43,19 @@ def _offsets(layout: abi.Layout) -> list[tuple[str, int]]:
     return [(name, sum(sizes[:at])) for at, name in enumerate(layout.fields)]
 
 
-@pytest.mark.parametrize("name", abi.LAYOUTS)
+LAYOUTS = abi.LAYOUTS | head_abi.LAYOUTS
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_layout_is_that_of_the_object(btf: list[dict[str, Any]], name: str) -> None:
     theirs = _named(btf, "STRUCT")[name]
-    layout = abi.LAYOUTS[name]
+    layout = LAYOUTS[name]
     assert layout.size == theirs["size"]
     assert _offsets(layout) == [(member["name"], member["bits_offset"] // 8) for member in theirs["members"]]
 
 
 def test_every_struct_of_the_object_has_a_layout(btf: list[dict[str, Any]]) -> None:
-    assert set(_named(btf, "STRUCT")) - _TYPES_THAT_ARE_NOT_SHARED == set(abi.LAYOUTS)
+    assert set(_named(btf, "STRUCT")) - _TYPES_THAT_ARE_NOT_SHARED == set(LAYOUTS)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,32 @@ def test_constant_is_that_of_the_header(name: str) -> None:
     assert int(match[1]) == getattr(abi, name)
 
 
+@pytest.mark.parametrize(
+    "name", ["HEAD_PACKETS_MAX", "HEAD_SIZE_MAX", "HEAD_STREAM_MAX", "HEAD_FILTERS_MAX", "HEAD_WORDS"]
+)
+def test_constant_is_that_of_the_header_of_heads(name: str) -> None:
+    match = re.search(rf"^#define {name} (\d+)\b", (CHECKOUT / "bpf/head_keys.h").read_text(), re.MULTILINE)
+    assert match is not None
+    assert int(match[1]) == getattr(head_abi, name)
+
+
+@pytest.mark.parametrize("values", [head_abi.HeadState, head_abi.HeadCount])
+def test_enum_that_btf_does_not_have_is_that_of_the_header(values: type[IntEnum]) -> None:
+    """Where a value is kept in a byte, or is an argument, the type of it is not in the object."""
+    name = re.sub(r"(?<!^)([A-Z])", r"_\1", values.__name__).lower()
+    body = re.search(rf"^enum {name} {{(.*?)}};", (CHECKOUT / "bpf/head_keys.h").read_text(), re.MULTILINE | re.DOTALL)
+    assert body is not None
+    theirs = {key: int(value) for key, value in re.findall(r"HEAD_(\w+) = (\d+)", body[1])}
+    assert theirs.pop("COUNT_MAX", len(values)) >= len(values)
+    assert theirs == {each.name: each.value for each in values}
+
+
+@pytest.mark.parametrize("flag", head_abi.FilterFlag)
+def test_filter_flag_is_that_of_the_header(flag: IntFlag) -> None:
+    header = (CHECKOUT / "bpf/head_keys.h").read_text()
+    assert re.search(rf"^#define HEAD_{flag.name} {flag.value}u\b", header, re.MULTILINE)
+
+
 @pytest.mark.parametrize("flag", abi.MappingFlag)
 def test_mapping_flag_is_that_of_the_header(flag: IntFlag) -> None:
     assert f"#define MAPPING_{flag.name} {flag.value}u" in (CHECKOUT / "bpf/keys.h").read_text()
@@ -106,6 +137,9 @@ def test_limits_are_those_of_the_core(loaded: BpfObject) -> None:
     assert limits.held_per_flow_max == abi.HELD_PER_FLOW_MAX
     assert limits.outside_addresses_max == abi.SLOTS_MAX
     assert loaded.maps["traces"].max_entries == limits.traces_max
+    assert loaded.maps["head_flows"].max_entries == limits.heads_flows_max
+    assert head_abi.HEAD_FILTERS_MAX == PREFILTERS_MAX
+    assert head_abi.HEAD_STREAM_MAX == streams.HEAD_SIZE_MAX
     assert limits.trace_times_max == abi.TRACE_TIMES
     assert round(limits.trace_gap_s * 1e9) == abi.TRACE_GAP_NS
 

@@ -53,9 +53,18 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("Ports", _ports(status)),
         ("Attached by", status.attached_by),
         *([("Path", status.path)] if status.path else []),
+        *([("Recognised by", _heads(status))] if status.heads else []),
         ("Memory", size(status.memory_bytes)),
         ("Daemon", f"process {status.pid}, release {release}"),
     ]
+
+
+def _heads(status: Status) -> str:
+    """Say what was looked at, and what was not though it may have been a VPN's."""
+    words = f"{plural(status.heads.get('copied', 0), 'first packet')} of flows"
+    why = {"ring-full": "the daemon did not keep up", "over-budget": "their sender began too many"}
+    lost = [f"{status.heads[name]:,} lost because {words}" for name, words in why.items() if status.heads.get(name)]
+    return ", ".join([words, *lost])
 
 
 def _ports(status: Status) -> str:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from throughway.control.documents import Document
 from throughway.control.reading import Fields
+from throughway.control.records import Record
 
 
 class Position(StrEnum):
@@ -17,7 +17,7 @@ class Position(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProtocolRow(Document):
+class ProtocolRow(Record):
     """One protocol of the catalogue, and its switch for everybody.
 
     `decided_by` is the switch that says so, the ID of the protocol or its family, and empty where it is the default.
@@ -67,7 +67,7 @@ class ProtocolRow(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OverrideRow(Document):
+class OverrideRow(Record):
     """A switch that is set for a device, a peer, or both; the other one is empty."""
 
     name: str
@@ -88,7 +88,7 @@ class OverrideRow(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Protocols(Document):
+class Protocols(Record):
     """All protocols and overrides, and the folder that they were read from."""
 
     protocols: tuple[ProtocolRow, ...]
@@ -108,7 +108,7 @@ class Protocols(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProtocolsQuery(Document):
+class ProtocolsQuery(Record):
     """The params of `protocols`: none."""
 
     @classmethod
@@ -119,7 +119,7 @@ class ProtocolsQuery(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SwitchQuery(Document):
+class SwitchQuery(Record):
     """The params of `switch`: a protocol or family, a position or None to take back what was set, and for whom."""
 
     name: str
@@ -142,7 +142,7 @@ class SwitchQuery(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddQuery(Document):
+class AddQuery(Record):
     """The params of `protocol-add`: the text of a protocol's file, and its name, for errors."""
 
     text: str
@@ -157,7 +157,7 @@ class AddQuery(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveQuery(Document):
+class RemoveQuery(Record):
     """The params of `protocol-remove`: the ID of one of the operator's protocols."""
 
     id: str
@@ -171,7 +171,7 @@ class RemoveQuery(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed(Document):
+class Changed(Record):
     """What a change has done: for which name, and how many known flows are blocked from now on, or no more."""
 
     name: str

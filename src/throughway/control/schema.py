@@ -5,12 +5,12 @@ refused, so that a misspelt option never passes for one that was left out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Self
 
-from throughway.control.documents import Document
 from throughway.control.reading import DocumentMismatch, Fields
+from throughway.control.records import Record, refuse_negative
 
 PAGE_SESSIONS_MAX: Final = 1000
 """Sessions in one answer at most; a thousand full rows are below a megabyte."""
@@ -54,7 +54,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session(Document):
+class Session(Record):
     """One use of a VPN as a person sees it: a device, a peer and a protocol.
 
     Discriminators are text, as people write them: "0x1234abcd" for an SPI, "udp 51820" for a port,
@@ -83,7 +83,7 @@ class Session(Document):
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
-        _refuse_negative(self)
+        refuse_negative(self)
 
     @classmethod
     def from_json(cls, document: object, where: str = "session") -> Self:
@@ -111,7 +111,7 @@ class Session(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionPage(Document):
+class SessionPage(Record):
     """Some sessions, and the cursor by which to ask for those that follow; None after the last."""
 
     sessions: tuple[Session, ...]
@@ -129,7 +129,7 @@ class SessionPage(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding(Document):
+class Finding(Record):
     """Something that the daemon noticed about the router, and what to do about it.
 
     `code` is a stable name for programs. `commands` are shell lines that carry out the remedy.
@@ -155,14 +155,15 @@ class Finding(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status(Document):
+class Status(Record):
     """The gateway at a glance.
 
     `reasons` counts packets by the name of their reason, those that were carried before those that
     were dropped. `outside_address` is the primary one of `outside_addresses`. `adopted` counts the mappings
     taken over from an earlier run. `ike_port` and `l2tp_port` say whether devices keep these ports (auto, keep,
     translate), `ports_kept` with which peers that was learned. `path` is how known packets go, `short`, or `long` with
-    the reason behind it.
+    the reason behind it. `heads` counts first packets of flows by what became of them: `copied` to be recognised, or
+    lost as `ring-full` or `over-budget`.
     """
 
     version: str
@@ -185,10 +186,11 @@ class Status(Document):
     l2tp_port: str = "auto"
     ports_kept: tuple[str, ...] = ()
     path: str = ""
+    heads: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
-        _refuse_negative(self)
+        refuse_negative(self)
 
     @classmethod
     def from_json(cls, document: object, where: str = "status") -> Self:
@@ -216,11 +218,12 @@ class Status(Document):
             l2tp_port=read.text("l2tp_port") if read.has("l2tp_port") else "auto",
             ports_kept=read.texts("ports_kept") if read.has("ports_kept") else (),
             path=read.text("path") if read.has("path") else "",
+            heads=read.integers("heads") if read.has("heads") else {},
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusQuery(Document):
+class StatusQuery(Record):
     """The params of `status`: none."""
 
     @classmethod
@@ -231,7 +234,7 @@ class StatusQuery(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionsQuery(Document):
+class SessionsQuery(Record):
     """The params of `sessions`: at most `limit` rows, those that follow the cursor `after`."""
 
     after: str | None = None
@@ -256,7 +259,7 @@ class SessionsQuery(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DownQuery(Document):
+class DownQuery(Record):
     """The params of `down`: with `keep`, rules, programs and mappings stay at work after the daemon."""
 
     keep: bool = False
@@ -267,10 +270,3 @@ class DownQuery(Document):
         read = Fields(document, where)
         read.only("keep")
         return cls(keep=read.flag("keep") if read.has("keep") else False)
-
-
-def _refuse_negative(record: Session | Status) -> None:
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, (int, float)) and value < 0:
-            raise DocumentMismatch(field.name, "must not be below zero")

@@ -188,6 +188,27 @@ class Limits:
     port_pause_s: float = 3600.0
     """After a trial without an answer none is begun with this peer for so long."""
 
+    heads_flows_max: int = 1 << 16
+    """Flows of TCP and UDP of which the kernel knows how much was looked at; the size of its table. One that makes room
+    and goes on is looked at again, which costs a few copies."""
+
+    heads_per_host_rate: int = 1000
+    """First packets a second that one host sends and that are copied to be recognised; the burst is the same number.
+    A device begins with hundreds of flows at once, of which few look like a VPN's."""
+
+    heads_per_peer_rate: int = 1000
+    """The same of what comes from one peer, which may be a server of many hosts."""
+
+    heads_per_read_max: int = 256
+    """Copied packets that are looked at in one go, before others have their turn for 10 ms: at 15 us for each, this is
+    less than half of a processor."""
+
+    heads_looked_at_max: int = 4096
+    """Flows that are being recognised at the same time; the oldest makes room."""
+
+    heads_named_max: int = 1 << 14
+    """Recognised flows that are remembered, so that none is told twice; the oldest makes room."""
+
     def idle_s(self, protocol: int) -> float:
         """Return for how long a mapping of a protocol lives without a packet."""
         match protocol:

@@ -126,7 +126,8 @@ class Layout:
         return self.offsets[self.fields.index(field)]
 
 
-def _layout(*fields: tuple[str, str]) -> Layout:
+def layout(*fields: tuple[str, str]) -> Layout:
+    """Describe a struct by its fields, each a name and a code of `struct`."""
     codes = [code for _, code in fields]
     offsets = tuple(struct.calcsize("=" + "".join(codes[:at])) for at in range(len(codes)))
     return Layout(tuple(name for name, _ in fields), struct.Struct("=" + "".join(codes)), offsets)
@@ -148,8 +149,8 @@ _FRAGMENT_KEY: Final = (("source", "4s"), ("destination", "4s"), ("id", "2s"), (
 _FRAGMENT_KEY_INSIDE: Final = f"{struct.calcsize('=' + ''.join(code for _, code in _FRAGMENT_KEY))}s"
 
 LAYOUTS: Final[dict[str, Layout]] = {
-    "flow_key": _layout(*_FLOW_KEY),
-    "mapping": _layout(
+    "flow_key": layout(*_FLOW_KEY),
+    "mapping": layout(
         ("host", "4s"),
         ("flags", "I"),
         ("packets", "Q"),
@@ -159,9 +160,9 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("slot", "I"),
         ("zero32", "I"),
     ),
-    "fan_out": _layout(("count", "I"), ("hosts", f"{4 * FAN_OUT_MAX}s")),
-    "trace": _layout(("last_ns", "Q"), ("noted", "I"), ("zero32", "I"), ("times_ns", f"{8 * TRACE_TIMES}s")),
-    "pending": _layout(
+    "fan_out": layout(("count", "I"), ("hosts", f"{4 * FAN_OUT_MAX}s")),
+    "trace": layout(("last_ns", "Q"), ("noted", "I"), ("zero32", "I"), ("times_ns", f"{8 * TRACE_TIMES}s")),
+    "pending": layout(
         ("lock", "4x"),
         ("state", "I"),
         ("punted", "I"),
@@ -171,15 +172,15 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("since_ns", "Q"),
         ("until_ns", "Q"),
     ),
-    "sender_key": _layout(
+    "sender_key": layout(
         ("peer", "4s"), ("protocol", "H"), ("port", "H"), ("discriminator", "Q"), ("slot", "I"), ("zero32", "I")
     ),
-    "fragment_key": _layout(*_FRAGMENT_KEY),
-    "fragment": _layout(
+    "fragment_key": layout(*_FRAGMENT_KEY),
+    "fragment": layout(
         ("key", _KEY_INSIDE), ("until_ns", "Q"), ("seen", "I"), ("total", "I"), ("state", "I"), ("zero32", "I")
     ),
-    "budget": _layout(("tokens", "I"), ("by_host", "I"), ("refilled_ns", "Q")),
-    "config": _layout(
+    "budget": layout(("tokens", "I"), ("by_host", "I"), ("refilled_ns", "Q")),
+    "config": layout(
         ("layout_version", "I"),
         ("slot_count", "I"),
         ("addresses", f"{4 * SLOTS_MAX}s"),
@@ -199,7 +200,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("insides", f"{4 * SHORT_INSIDES_MAX}s"),
         ("unassisted", f"{4 * PROTOCOL_WORDS}s"),
     ),
-    "punt": _layout(
+    "punt": layout(
         ("kind", "I"),
         ("sequence", "I"),
         ("size", "I"),
@@ -209,7 +210,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("fragment", _FRAGMENT_KEY_INSIDE),
         ("slot", "I"),
     ),
-    "observed": _layout(
+    "observed": layout(
         ("kind", "I"),
         ("host", "4s"),
         ("peer", "4s"),
@@ -224,8 +225,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("slot", "H"),
         ("host_port", "H"),
     ),
-    "report_key": _layout(("host", "4s"), ("peer", "4s"), ("discriminator", "Q"), ("kind", "I"), ("protocol", "I")),
-    "control_request": _layout(
+    "report_key": layout(("host", "4s"), ("peer", "4s"), ("discriminator", "Q"), ("kind", "I"), ("protocol", "I")),
+    "control_request": layout(
         ("op", "I"),
         ("count", "I"),
         ("key", _KEY_INSIDE),

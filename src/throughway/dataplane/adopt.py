@@ -8,13 +8,15 @@ from typing import Final
 
 from throughway.core.errors import KernelRefused
 from throughway.core.limits import Limits
-from throughway.dataplane import abi
+from throughway.dataplane import abi, heads
 from throughway.dataplane.libbpf import BpfObject
 from throughway.dataplane.libbpf_maps import BpfMap
 from throughway.dataplane.pins import GatewayFolder
 
 OBJECT: Final = Path(__file__).with_name("objects") / "throughway.bpf.o"
 _PREFIX: Final = "map-"
+_NEVER_KEPT: Final = frozenset(heads.TABLES)
+"""Tables that are made anew at each start: what they know is known again from a flow's next packets."""
 
 
 class Outcome(Enum):
@@ -98,11 +100,12 @@ def _load(folder: GatewayFolder, limits: Limits, path: Path, reuse: dict[str, in
         "pending": limits.pending_max,
         "traces": limits.traces_max,
         "kept_ports": limits.kept_ports_max,
+        "head_flows": limits.heads_flows_max,
     }
     loaded = BpfObject.load(path, sizes=sizes, reuse=reuse)
     try:
         for name, table in loaded.maps.items():
-            if name not in reuse:
+            if name not in reuse and name not in _NEVER_KEPT:
                 folder.pin(table.fd, _PREFIX + name)
     except BaseException:
         loaded.close()

@@ -35,6 +35,7 @@ from throughway.dataplane.attach import Attachments, AttachMode
 from throughway.dataplane.config import ConfigRecord
 from throughway.dataplane.drain import Drain
 from throughway.dataplane.fragments import EarlyFragments
+from throughway.dataplane.heads import Heads
 from throughway.dataplane.held import HeldPackets
 from throughway.dataplane.hooks import wanted_hooks
 from throughway.dataplane.inject import Injector, Sent
@@ -94,6 +95,7 @@ class BpfDataPlane:
         self._returner: Injector | None = None
         self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
         self._observed = Ring(loaded.maps["observed"].fd, loaded.maps["observed"].max_entries)
+        self.heads: Final = Heads(loaded.maps, limits)
         self._held = HeldPackets(limits.pending_max, limits.held_per_flow_max, limits.held_bytes_max)
         self._drain = Drain(self._held, self._tables, self._send, self._punts.is_empty)
         self._sweep = Sweep(self._held, self._tables, self._punts.is_empty, limits.held_s)
@@ -325,6 +327,7 @@ class BpfDataPlane:
             return
         self._punts.close()
         self._observed.close()
+        self.heads.close()
         self._close_injectors()
         try:
             if not keep:

@@ -5,7 +5,7 @@ from throughway.catalogue.protocol import Pattern, Protocol, Side, Transport
 from throughway.core.ids import IpProtocol
 from throughway.detect.answers import DECLARED, LIKELY, STRONG, Answer, Datagram
 
-_STRONG_BITS = 32
+STRONG_BITS = 32
 """Bits of a pattern from which it is strong evidence; chance makes them once in 2^32."""
 
 
@@ -47,9 +47,9 @@ def _judge(protocol: Protocol, datagram: Datagram) -> Answer | None:
     if how.patterns:
         pattern = next((one for one in how.patterns if _matches(one, datagram)), None)
         # A pattern tells a protocol on any port; a short one only where the file's ports are.
-        if pattern is None or (how.ports and not on_port and pattern.bits < _STRONG_BITS):
+        if pattern is None or (how.ports and not on_port and pattern.bits < STRONG_BITS):
             return None
-        confidence = STRONG if pattern.bits >= _STRONG_BITS else LIKELY
+        confidence = STRONG if pattern.bits >= STRONG_BITS else LIKELY
         return Answer(protocol.id, confidence, f"{protocol.name}, pattern {pattern.wanted.hex()}, {where}")
     if how.ports and not on_port:
         return None

@@ -16,25 +16,16 @@ from typing import Final
 from throughway.catalogue.catalogue import Catalogue
 from throughway.core.ids import IpProtocol
 from throughway.detect import portless
-from throughway.detect.answers import STRONG, TAKEN_BACK, Answer, Datagram, better
-from throughway.detect.companions import Companions
-from throughway.detect.connections import Connections
-from throughway.detect.declared import Declared
+from throughway.detect.answers import Datagram
 from throughway.detect.flows import Bounds, Flow, FlowKey, FlowTable, key_of
 from throughway.detect.fragments import Fragments
-from throughway.detect.recogniser import Recogniser
-from throughway.detect.registry import udp_recognisers
-from throughway.detect.streams import Stream
+from throughway.detect.judging import Judge
 from throughway.wire import ip, tcp
-
-NAMED_FROM: Final = 0.5
-"""The confidence from which an answer names a flow."""
 
 _IP_IN_IP: Final = frozenset({4, 41})
 _DEPTH_MAX: Final = 3
 _GRE_VERSION_MASK: Final = 7
 _UDP_HEADER_SIZE: Final = 8
-_SETTLED_FROM: Final = STRONG
 
 
 class Detector:
@@ -50,10 +41,7 @@ class Detector:
         self._bounds = bounds or Bounds()
         self._table = FlowTable(self._bounds.flows, on_evicted)
         self._fragments = Fragments()
-        self._companions = Companions(self._bounds.flows)
-        self._udp = udp_recognisers(catalogue)
-        self._declared = Declared(catalogue)
-        self._known = catalogue.ids
+        self._judge = Judge(catalogue, self._bounds)
 
     def flows(self) -> Iterator[Flow]:
         """Return the flows in the table, in the order in which they came."""
@@ -98,54 +86,8 @@ class Detector:
         if (flow.is_open or flow.namer is not None) and size > 0:
             payload = data[begin + _UDP_HEADER_SIZE : min(front.end, begin + _UDP_HEADER_SIZE + size)]
             from_initiator = flow.is_from_initiator(front.source, source_port)
-            self._look(flow, Datagram(at, payload, size, from_initiator, source_port, port))
+            self._judge.look(flow, Datagram(at, payload, size, from_initiator, source_port, port))
         return flow
-
-    def _look(self, flow: Flow, datagram: Datagram) -> None:
-        """Show a datagram to whoever may know it: all recognisers of an open flow, else the one that named it."""
-        if not flow.is_open:
-            answer = flow.namer.look(datagram, flow.notes) if flow.namer else None
-            if answer and answer.confidence >= NAMED_FROM:
-                flow.answer = better(flow.answer, answer)
-            return
-        flow.looked_at += 1
-        for kind in self._udp:
-            recogniser = flow.recognisers.get(kind)
-            if recogniser is None:
-                if not kind.begins(datagram):
-                    continue
-                recogniser = flow.recognisers[kind] = kind()
-            answer = recogniser.look(datagram, flow.notes)
-            if answer:
-                self._take(flow, answer, recogniser)
-        declared = self._declared.judge(IpProtocol.UDP, datagram)
-        if declared:
-            self._take(flow, declared, None)
-        if flow.looked_at >= self._bounds.datagrams or self._is_settled(flow):
-            self._close(flow)
-
-    def _take(self, flow: Flow, answer: Answer, recogniser: Recogniser | None) -> None:
-        """Let an answer name the flow if it is good enough, and better than the one before."""
-        if answer.confidence == TAKEN_BACK:
-            if flow.namer is recogniser and flow.answer and flow.answer.protocol == answer.protocol:
-                flow.answer = flow.namer = None
-            return
-        answer = self._companions.judge(flow, answer)
-        if answer.confidence < NAMED_FROM or answer.protocol not in self._known:
-            return
-        best = better(flow.answer, answer)
-        if best is answer:
-            flow.answer, flow.namer = answer, recogniser
-
-    def _is_settled(self, flow: Flow) -> bool:
-        return flow.answer is not None and flow.answer.confidence > _SETTLED_FROM
-
-    def _close(self, flow: Flow) -> None:
-        flow.is_open = False
-        flow.recognisers = {}
-        flow.stream = flow.connections = None
-        if not self._bounds.follow:
-            flow.namer = None
 
     def _on_tcp(self, at: float, data: bytes, front: ip.IpFront) -> Flow | None:
         segment = tcp.front(data[: front.end], front.payload_at)
@@ -156,36 +98,12 @@ class Detector:
         if not flow.is_open:
             return flow
         from_initiator = flow.is_from_initiator(front.source, segment.source_port)
-        stream = flow.stream
-        if stream is None:
-            stream = flow.stream = Stream(flow.destination_port)
-        head = stream.head(from_initiator)
         if segment.flags & tcp.SYN:
-            head.began(segment.sequence)
-        elif head.push(segment.sequence, data[segment.payload_at : front.end]):
-            self._look_at_stream(flow, stream, at, from_initiator)
+            self._judge.stream_of(flow).head(from_initiator).began(segment.sequence)
+        else:
+            payload = data[segment.payload_at : front.end]
+            self._judge.push(flow, segment.sequence, payload, from_initiator=from_initiator, at=at)
         return flow
-
-    def _look_at_stream(self, flow: Flow, stream: Stream, at: float, from_initiator: bool) -> None:
-        flow.looked_at += 1
-        connections = flow.connections
-        if connections is None:
-            connections = flow.connections = Connections()
-        answer = connections.look(stream, at, from_initiator, flow.notes)
-        head = stream.head(from_initiator)
-        declared = self._declared.judge(
-            IpProtocol.TCP,
-            Datagram(at, bytes(head.data), len(head.data), from_initiator, flow.source_port, flow.destination_port),
-        )
-        for found in (answer, declared):
-            if found:
-                self._take(flow, found, None)
-        if connections.is_tls:
-            self._companions.on_tls(flow)
-        is_over = not connections.is_interested and not self._declared.wants_tcp
-        # A stream that has its name is read on: what assigns its discriminators comes later.
-        if is_over or flow.looked_at >= self._bounds.datagrams or head.is_full:
-            self._close(flow)
 
     def _on_portless(self, at: float, data: bytes, front: ip.IpFront) -> Flow:
         is_gre = front.protocol == IpProtocol.GRE and front.end >= front.payload_at + 2
@@ -195,12 +113,12 @@ class Detector:
             payload = data[front.payload_at : front.end]
             datagram = Datagram(at, payload, front.size, flow.is_from_initiator(front.source, 0), 0, 0)
             answer = portless.judge(front.protocol, datagram, flow.notes, len(front.source) == 4)
-            for found in (answer, self._declared.judge(front.protocol, datagram)):
+            for found in (answer, self._judge.declared.judge(front.protocol, datagram)):
                 if found:
-                    self._take(flow, found, None)
+                    self._judge.take(flow, found, None)
             flow.looked_at += 1
             if flow.looked_at >= self._bounds.datagrams and (flow.answer is None or not self._bounds.follow):
-                self._close(flow)
+                self._judge.close(flow)
         return flow
 
     def _flow(

@@ -5,7 +5,7 @@ from typing import Final
 from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes, looks_random
 from throughway.wire import nebula, zerotier
 
-_ZEROTIER_PORT: Final = 9993
+ZEROTIER_PORT: Final = 9993
 _NEBULA_PORT: Final = 4242
 _PAIRS_MAX: Final = 8
 _STEP_MAX: Final = 256
@@ -33,7 +33,7 @@ class Zerotier:
             return False
         if data[41:46] == data[13:18] and data[27] & 0x1F == 1:
             return True
-        return _ZEROTIER_PORT in (datagram.source_port, datagram.destination_port)
+        return ZEROTIER_PORT in (datagram.source_port, datagram.destination_port)
 
     def look(self, datagram: Datagram, notes: Notes) -> Answer | None:
         """See `Recogniser.look`."""

@@ -10,7 +10,7 @@ from throughway.wire import ah, esp, gre, ip, l2tpv3
 _PPP: Final = 0x880B
 """Protocol type of PPTP's GRE (RFC 2637 section 4.1)."""
 
-_GRE_IN_UDP: Final = 4754
+GRE_IN_UDP_PORT: Final = 4754
 """RFC 8086 section 8."""
 
 _INNER: Final = {0x0800: 4, 0x86DD: 6}
@@ -112,7 +112,7 @@ class GreInUdp:
     @staticmethod
     def begins(datagram: Datagram) -> bool:
         """Whether the port is that of GRE in UDP."""
-        return _GRE_IN_UDP in (datagram.source_port, datagram.destination_port)
+        return GRE_IN_UDP_PORT in (datagram.source_port, datagram.destination_port)
 
     def look(self, datagram: Datagram, notes: Notes) -> Answer | None:
         """See `Recogniser.look`."""
@@ -128,4 +128,4 @@ class GreInUdp:
             return None
         if header.key is not None:
             notes.add(f"key {header.key:#x}")
-        return Answer("gre", STRONG, f"GRE in UDP {_GRE_IN_UDP}, with IP protocol {inner.protocol} inside")
+        return Answer("gre", STRONG, f"GRE in UDP {GRE_IN_UDP_PORT}, with IP protocol {inner.protocol} inside")

@@ -55,7 +55,8 @@ from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
 from throughway.service import hearing, sessions, state
 from throughway.service.gateway import Gateway
-from throughway.service.listening import Listener
+from throughway.service.listening import FactTeller, Listener
+from throughway.service.live import Live
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
@@ -88,10 +89,8 @@ class Daemon:
             teller=self._teller,
             emit=self._tell_fact,
             withhold=lambda withheld: self._handle(SwitchesSet(withheld), time.monotonic()),
-            on_catalogue=lambda catalogue: None,
-            forget=lambda flow: None,
         )
-        self._listeners: Final[tuple[Listener, ...]] = (self._switching,)
+        self._listeners: Final[list[Listener]] = [FactTeller(self._teller), self._switching]
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
         self._has_failed = False
@@ -120,9 +119,10 @@ class Daemon:
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
+                self._live = Live(gateway.plane.heads, self._switching.board.catalogue, self._limits)
                 self._recall()
                 self._adopt()
-                self._switching.begin(gateway)
+                self._switching.begin(gateway, self._live)
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
                 self._tell_started()
@@ -143,6 +143,7 @@ class Daemon:
                         tasks.create_task(self._gateway.watch_rules(), name="rules"),
                         tasks.create_task(self._read_counters(), name="counters"),
                         tasks.create_task(self._read_traces(), name="traces"),
+                        tasks.create_task(self._live.run(self._tell_fact), name="heads"),
                         tasks.create_task(self._gateway.flush_ports(), name="ports"),
                         tasks.create_task(self._switching.run(), name="switches"),
                     ]
@@ -213,6 +214,11 @@ class Daemon:
             self._carry_out(self._tracker.handle(chosen, now))
         self._carry_out(self._tracker.handle(event, now))
 
+    def _tell_fact(self, fact: Fact) -> None:
+        now = time.monotonic()
+        for listener in self._listeners:
+            listener.on_fact(fact, now)
+
     def _carry_out(self, commands: Iterable[Command]) -> None:
         for command in commands:
             try:
@@ -256,11 +262,6 @@ class Daemon:
                 self._wake_timer = asyncio.get_running_loop().call_at(at, self._wake)
             case Record(name, fields):
                 self._teller.tell(name, **fields)
-
-    def _tell_fact(self, fact: Fact) -> None:
-        now = time.monotonic()
-        for listener in self._listeners:
-            listener.on_fact(fact, now)
 
     def _wake(self) -> None:
         self._handle(TimerExpired(), time.monotonic())

@@ -42,6 +42,7 @@ def status(
         l2tp_port=options.l2tp_port.value,
         ports_kept=tuple(f"{peer} udp {int(port)}" for peer, port in learned),
         reasons={reason.name.lower().replace("_", "-"): count for reason, count in gateway.plane.reasons().items()},
+        heads={what.name.lower().replace("_", "-"): count for what, count in gateway.plane.heads.counts().items()},
         findings=tuple(
             Finding(
                 code=finding.code,

@@ -16,14 +16,15 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from throughway.catalogue.catalogue import Catalogue
 from throughway.control.errors import ErrorCode, RequestRefused
 from throughway.control.protocols_schema import AddQuery, Changed, Protocols, ProtocolsQuery, RemoveQuery, SwitchQuery
 from throughway.control.server import Params, Query
 from throughway.core.blocking import Withheld
 from throughway.core.errors import KernelRefused, SettingsRejected
+from throughway.core.ids import ROUTER
 from throughway.policy.switches import SwitchRules
 from throughway.service.gateway import Gateway
+from throughway.service.live import Live
 from throughway.service.telling import Teller
 from throughway.sessions.facts import Detected, Fact, FlowGone, FlowName, SwitchedOff
 from throughway.switch_files import Loaded, SwitchFiles
@@ -53,21 +54,18 @@ class Switching:
         teller: Teller,
         emit: Callable[[Fact], None],
         withhold: Callable[[Withheld], None],
-        on_catalogue: Callable[[Catalogue], None],
-        forget: Callable[[FlowName], None],
     ) -> None:
         self._files: Final = SwitchFiles(folder)
         self._teller: Final = teller
         self._emit: Final = emit
         self._withhold: Final = withhold
-        self._on_catalogue: Final = on_catalogue
-        self._forget: Final = forget
         self._known: Final = KnownFlows()
         self._tried: set[FlowName] = set()
         self._seen = self._files.signature()
         self._loaded = self._files.read()
         self._changing: Final = asyncio.Lock()
         self._gateway: Gateway | None = None
+        self._live: Live | None = None
 
     @property
     def board(self) -> Board:
@@ -82,11 +80,10 @@ class Switching:
             board.blocking(), board.has_off_with_ports, board.without_helper(), board.withheld().unassisted
         )
 
-    def begin(self, gateway: Gateway) -> None:
+    def begin(self, gateway: Gateway, live: Live) -> None:
         """Follow the switches from now on; the rules are laid with all others."""
-        self._gateway = gateway
+        self._gateway, self._live = gateway, live
         gateway.lay_switches(self.rules)
-        self._on_catalogue(self.board.catalogue)
         self._withhold(self.board.withheld())
 
     @property
@@ -104,7 +101,7 @@ class Switching:
     def on_fact(self, fact: Fact, now: float) -> None:
         """Block what was detected and is off; forget what is gone."""
         match fact:
-            case Detected():
+            case Detected(flow=flow) if flow.device != ROUTER:
                 self._act(self._known.on_detected(fact, self.board))
             case FlowGone(flow=flow):
                 self._known.on_gone(flow)
@@ -117,8 +114,10 @@ class Switching:
         if self._gateway is not None:
             self._gateway.barrier.block([change.flow for change in blocked])
             self._gateway.barrier.unblock([change.flow for change in lifted])
+        for change in changes:
+            if self._live is not None:
+                self._live.forget(change.flow)
         for change in blocked:
-            self._forget(change.flow)
             self._emit(SwitchedOff(change.flow, change.family, change.switch))
             flow = change.flow
             self._teller.tell(
@@ -129,7 +128,6 @@ class Switching:
                 switch=change.switch,
             )
         for ended in lifted:
-            self._forget(ended.flow)
             self._emit(FlowGone(ended.flow, f"`{ended.switch}` was switched off"))
         return len(blocked), len(lifted)
 
@@ -149,8 +147,8 @@ class Switching:
                     ErrorCode.UNAVAILABLE, "the packet filter did not take the switches", str(problem)
                 ) from None
         self._withhold(self.board.withheld())
-        if before.catalogue != self.board.catalogue:
-            self._on_catalogue(self.board.catalogue)
+        if self._live is not None and before.catalogue != self.board.catalogue:
+            self._live.use(self.board.catalogue)
         self._tell_changes(before)
         blocked = lifted = 0
         names = iter(self._known.names())

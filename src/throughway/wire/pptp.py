@@ -42,6 +42,11 @@ NAMES: Final = {
 _ASSIGNS_CALL: Final = frozenset({7, 8, 9, 10})
 """The messages whose sender chooses a call ID for itself (RFC 2637 sections 2.7 to 2.10)."""
 
+_OUTGOING_CALL_REPLY: Final = 8
+_CONNECTED: Final = 1
+_RESULT_AT: Final = 16
+"""Behind the two call IDs (RFC 2637 section 2.8)."""
+
 _HEADER: Final = Struct("!HHIHH")
 _CONTROL: Final = 1
 
@@ -70,3 +75,11 @@ def parse(data: bytes) -> PptpMessage | None:
     has_call = message_type in _ASSIGNS_CALL and len(data) >= HEADER_SIZE + 2
     call_id = int.from_bytes(data[HEADER_SIZE : HEADER_SIZE + 2], "big") if has_call else None
     return PptpMessage(size, message_type, call_id)
+
+
+def is_connected(data: bytes) -> bool:
+    """Whether the message that begins here grants a call that was asked for (RFC 2637 section 2.8)."""
+    message = parse(data)
+    if message is None or message.message_type != _OUTGOING_CALL_REPLY:
+        return False
+    return data[_RESULT_AT : _RESULT_AT + 1] == bytes((_CONNECTED,))
