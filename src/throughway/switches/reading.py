@@ -87,8 +87,9 @@ def _overrides(values: dict[str, Any], reject: _Reject) -> Iterator[tuple[Path, 
         name = _text(one, "protocol", path, reject)
         if name is None:
             raise reject(path, 'say of which protocol or family, such as `protocol = "openvpn"`')
+        device, peer = (_text(one, key, path, reject) for key in ("device", "peer"))
         try:
-            place = Place.of(_text(one, "device", path, reject), _text(one, "peer", path, reject))
+            place = Place.of(device, peer)
         except SettingsRejected as error:
             raise reject((*path, error.key), error.remedy) from None
         if place.is_everywhere:

@@ -261,7 +261,9 @@ def test_unassisted_esp_is_the_plain_kernels_and_comes_back_to_us(up: Daemon, en
 
 def test_a_connection_is_reset(up: Daemon, net: Network) -> None:
     """PPTP's control connection, known by its magic cookie on another port than its own (RFC 2637 section 2.1)."""
-    request = struct.pack("!HHIHH", 156, 1, 0x1A2B3C4D, 1, 0) + struct.pack("!HHIIHH", 0x100, 0, 1, 1, 0, 0) + bytes(128)
+    request = (
+        struct.pack("!HHIHH", 156, 1, 0x1A2B3C4D, 1, 0) + struct.pack("!HHIIHH", 0x100, 0, 1, 1, 0, 0) + bytes(128)
+    )
     with contextlib.ExitStack() as stack:
         with inside(net.peer):
             server = stack.enter_context(socket.create_server((str(PEER), 1999)))
