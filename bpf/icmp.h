@@ -49,7 +49,7 @@ static __noinline int quote_read(const struct packet *p, enum direction directio
 		return -1;
 	if (quote->ip.version != 4 || quote->ip.ihl < 5)
 		return -1;
-	if (quote->ip.protocol != IPPROTO_UDP && !is_portless(quote->ip.protocol))
+	if (quote->ip.protocol != IPPROTO_UDP && !is_carried(p->config, quote->ip.protocol))
 		return -1;
 	/* An error is short enough never to be cut (RFC 1812 section 4.3.2.3), and a later fragment has no name. */
 	quote->verdict = quote->ip.protocol == IPPROTO_UDP ? NAME_NOT_OURS : REASON_MALFORMED;

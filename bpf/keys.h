@@ -46,6 +46,7 @@
 #define LAYOUT_VERSION 6
 #define SLOTS_MAX 16
 #define SHORT_INSIDES_MAX 16
+#define PROTOCOL_WORDS 8 /* 256 bits */
 #define FAN_OUT_MAX 16
 #define HELD_PER_FLOW_MAX 64
 
@@ -214,6 +215,7 @@ struct config {
 	__u32 pending_max;      /* the size of the table of undecided flows */
 	__u64 short_until_ns;   /* CLOCK_MONOTONIC; until then known flows may go around the stack's forwarding */
 	__u32 insides[SHORT_INSIDES_MAX]; /* indexes of inside interfaces that they may leave by; 0 behind the last */
+	__u32 unassisted[PROTOCOL_WORDS]; /* a bit for each IP protocol that the kernel carries as it would without us */
 };
 
 /* The record of the ring `punts`. Two sizes of reservation; `size` is how much of `frame` is filled.

@@ -29,6 +29,12 @@ static __always_inline int is_portless(__u8 protocol)
 	return 1;
 }
 
+/* Whether it is ours to carry: without ports, and not left to the kernel by a switch of the operator. */
+static __always_inline int is_carried(const struct config *config, __u8 protocol)
+{
+	return is_portless(protocol) && !(config->unassisted[protocol >> 5] & (1u << (protocol & 31)));
+}
+
 /* Multicast, broadcast, and what RFC 1112 section 4 reserves: nobody there is a peer. */
 static __always_inline int is_group(__be32 address)
 {
@@ -77,7 +83,7 @@ static __always_inline int is_ours(const struct packet *p, __be32 peer)
 {
 	if (is_group(p->source) || is_group(p->destination))
 		return 0;
-	return p->protocol == IPPROTO_UDP ? may_keep_port(p, peer) : is_portless(p->protocol);
+	return p->protocol == IPPROTO_UDP ? may_keep_port(p, peer) : is_carried(p->config, p->protocol);
 }
 
 static __always_inline int gre_discriminator(const struct packet *p, __u32 at, __u64 *discriminator)

@@ -28,7 +28,7 @@ enum reason {
 	REASON_REWRITE_FAILED = 26,
 	REASON_NO_OUTSIDE_ADDRESS = 27,
 	REASON_RESERVED_SPI = 28,
-	/* These three are counted by the daemon, and AH_REFUSED by the packet filter; none of them here. */
+	/* These three and SWITCHED_OFF are counted by the daemon, and AH_REFUSED by the packet filter; none here. */
 	REASON_HELD_TOO_LONG = 29,
 	REASON_REINJECTED_LOST = 30,
 	REASON_DISCRIMINATOR_TAKEN = 31,
@@ -36,6 +36,7 @@ enum reason {
 	REASON_AH_REFUSED = 33,
 	REASON_DISOWNED = 34,
 	REASON_SHARE_FULL = 35,
+	REASON_SWITCHED_OFF = 36,
 	REASON_MAX = 48,
 };
 

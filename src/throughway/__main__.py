@@ -19,6 +19,7 @@ mount(
     "throughway.identify.cli:identify",
     "Name the VPN protocols in capture files.",
 )
+mount(app, "protocols", "throughway.protocols.cli:app", "The VPN protocols that are known, and a switch for each.")
 mount(
     app,
     "bench",

@@ -5,6 +5,7 @@ What needs rich is imported by the command that shows it: help and completion an
 
 import json
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -83,6 +84,10 @@ def up(
     short_path: Annotated[
         bool, typer.Option(help="Let known tunnels go around netfilter while nobody else's rules look there.")
     ] = True,
+    configuration: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of protocols.toml and protocols.d. Default: /etc/throughway."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the tunnels at work when it is stopped.")] = False,
 ) -> None:
     """Carry VPNs between interfaces until stopped.
@@ -101,6 +106,7 @@ def up(
             l2tp_port,
             outside_address or [],
             short_path,
+            configuration,
         )
 
 

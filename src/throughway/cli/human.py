@@ -42,9 +42,9 @@ def shortened(words: Sequence[str], shown: int) -> str:
     return f"{listed} +{left_out}" if left_out > 0 else listed
 
 
-def plural(number: int, noun: str) -> str:
-    """Return the number with its noun: "1 session", "3 sessions"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def plural(number: int, noun: str, many: str = "") -> str:
+    """Return the number with its noun: "1 session", "3 sessions"; `many` is for nouns that do not take an s alone."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {many or noun + 's'}"
 
 
 def printable(text: str) -> str:

@@ -48,6 +48,7 @@ def become_daemon(
     l2tp_port: PortChoice,
     outside_addresses: Sequence[str] = (),
     short_path: bool = True,
+    configuration: Path | None = None,
 ) -> None:
     """Replace this process by the daemon, which so stays in the foreground and gets the signals.
 
@@ -57,7 +58,17 @@ def become_daemon(
     check_interfaces(inside, outside, [name for _, name in socket.if_nameindex()])
     check_addresses(outside_addresses)
     arguments = daemon_arguments(
-        inside, str(outside), gateway, attach, keep, ipv6_ipsec, ike_port, l2tp_port, outside_addresses, short_path
+        inside,
+        str(outside),
+        gateway,
+        attach,
+        keep,
+        ipv6_ipsec,
+        ike_port,
+        l2tp_port,
+        outside_addresses,
+        short_path,
+        configuration,
     )
     check_privileges(os.geteuid(), _effective_capabilities(), arguments)
     sys.stdout.flush()
@@ -75,6 +86,7 @@ def daemon_arguments(
     l2tp_port: PortChoice = PortChoice.AUTO,
     outside_addresses: Sequence[str] = (),
     short_path: bool = True,
+    configuration: Path | None = None,
 ) -> list[str]:
     """Return the options of the daemon, which are those of `up`."""
     arguments = [word for interface in inside for word in ("--inside", interface)]
@@ -84,6 +96,7 @@ def daemon_arguments(
     for option, chosen in (("--ike-port", ike_port), ("--l2tp-port", l2tp_port)):
         arguments += [] if chosen is PortChoice.AUTO else [option, chosen.value]
     arguments += [] if short_path else ["--no-short-path"]
+    arguments += ["--configuration", str(configuration)] if configuration else []
     return [*arguments, "--keep"] if keep else arguments
 
 

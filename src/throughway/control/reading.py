@@ -71,6 +71,10 @@ class Fields:
             raise self._mismatch(key, "must be a whole number")
         return value
 
+    def integer_or_none(self, key: str) -> int | None:
+        """Return a whole number, or None for null."""
+        return None if self._value(key) is None else self.integer(key)
+
     def number(self, key: str) -> float:
         """Return a finite number."""
         value = self._value(key)

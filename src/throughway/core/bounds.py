@@ -78,6 +78,15 @@ class Bounds:
         """Whether a host and a peer exchange something."""
         return peer in self._of_host.get(host, {})
 
+    def relations(self) -> list[tuple[Host, Path]]:
+        """Return all hosts and the paths on which something is known of them."""
+        return [
+            (host, Path(peer, slot))
+            for host, peers in self._of_host.items()
+            for peer, relation in peers.items()
+            for slot in sorted({slot for _, slot in relation.holders})
+        ]
+
     def touch(self, host: Host, peer: Peer, at: float) -> None:
         """Note when the host last sent to the peer."""
         if relation := self._of_host.get(host, {}).get(peer):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address
 
+from throughway.core.blocking import Withheld
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, Path, Peer, Spi, UdpPort
 
@@ -258,6 +259,13 @@ class PathChosen:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchesSet:
+    """The operator's switches are so from now on."""
+
+    withheld: Withheld
+
+
+@dataclass(frozen=True, slots=True)
 class TimerExpired:
     """A moment asked for with WakeAt has come."""
 
@@ -279,5 +287,6 @@ Event = (
     | PortsRemembered
     | OutsideAddressesChanged
     | PathChosen
+    | SwitchesSet
     | TimerExpired
 )

@@ -5,7 +5,7 @@ back. The first host that uses a discriminator with a peer owns it, and a second
 these protocols may carry clear text and nothing in a packet tells their tunnels apart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -184,10 +184,12 @@ class ExactPart:
         owned = state.flows.get(_name(key)) if state else None
         return self._give_up(key.path, state, _name(key)) if state and owned and not owned.sends else []
 
-    def forget(self, host: Host, path: Path, now: float) -> list[Command]:
-        """Forget all that a host has with a peer."""
+    def forget(
+        self, host: Host, path: Path, now: float, is_meant: Callable[[int], bool] = lambda protocol: True
+    ) -> list[Command]:
+        """Forget all that a host has with a peer, of the protocols that are meant."""
         state = self._peers.get(path)
-        names = list(state.of_host.get(host, {})) if state else []
+        names = [name for name in state.of_host.get(host, {}) if is_meant(name[0])] if state else []
         return [command for name in names if state for command in self._give_up(path, state, name)]
 
     def _give_up(self, path: Path, state: _AtPeer, name: _Name) -> list[Command]:

@@ -14,7 +14,7 @@ What is counted are messages of a host that knows of no answer yet: the first of
 Only what hosts send from the standard port counts, since no other could be kept.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -72,6 +72,8 @@ class KeptPorts:
         """Those that were learned, the oldest first, with the trial that they are on."""
         self._paused: Final[dict[tuple[Peer, UdpPort], float]] = {}
         """Until when keeping the port is not tried again."""
+        self._left: frozenset[UdpPort] = frozenset()
+        """Ports that are unassisted: the kernel translates them, as it would without us."""
 
     def is_kept(self, peer: Peer, port: UdpPort) -> bool:
         """Whether hosts keep the port with this peer."""
@@ -102,9 +104,18 @@ class KeptPorts:
 
     # Learning
 
+    def leave(self, ports: Collection[UdpPort]) -> list[Command]:
+        """Learn of these ports no more, and keep them no longer where that was learned; of all others again.
+
+        What the operator has set by name stays: `keep` keeps.
+        """
+        self._left = frozenset(ports)
+        learned = [at for at in self._kept if at[1] in self._left]
+        return [command for at in learned for command in self._translate(*at, "unassisted")]
+
     def remember(self, peer: Peer, port: UdpPort) -> list[Command]:
         """Keep what an earlier run has learned."""
-        if self._settings[port] is not PortSetting.AUTO or len(self._kept) >= self._limits.kept_ports_max:
+        if not self._may_learn(port) or len(self._kept) >= self._limits.kept_ports_max:
             return []
         self._kept[peer, port] = None
         return [KeepPort(peer, port)]
@@ -185,7 +196,10 @@ class KeptPorts:
         return [RememberPort(peer, port)]
 
     def _may_try(self, peer: Peer, port: UdpPort, now: float) -> bool:
-        return self._settings[port] is PortSetting.AUTO and now >= self._paused.get((peer, port), now)
+        return self._may_learn(port) and now >= self._paused.get((peer, port), now)
+
+    def _may_learn(self, port: UdpPort) -> bool:
+        return self._settings[port] is PortSetting.AUTO and port not in self._left
 
     def _keep(self, peer: Peer, port: UdpPort, host: Host, why: str, trial: _Trial | None) -> list[Command]:
         commands: list[Command] = []

@@ -39,6 +39,7 @@ class Reason(IntEnum):
     AH_REFUSED = 33
     DISOWNED = 34
     SHARE_FULL = 35
+    SWITCHED_OFF = 36
 
     @property
     def is_drop(self) -> bool:

@@ -10,12 +10,14 @@ bounds, time, restart.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any, Final, Protocol
 
 from throughway.core.addresses import Addresses
+from throughway.core.blocking import NOTHING_WITHHELD
 from throughway.core.bounds import Bounds
-from throughway.core.commands import Command, Record, RemoveMapping, TranslatePort, WakeAt
+from throughway.core.commands import Command, Record, Refuse, RemoveMapping, TranslatePort, WakeAt
 from throughway.core.esp import EspPart
 from throughway.core.events import (
     AdoptedFlow,
@@ -36,6 +38,7 @@ from throughway.core.events import (
     PortsRemembered,
     RouterSaAdded,
     RouterSaDeleted,
+    SwitchesSet,
     TimerExpired,
     TracesRead,
 )
@@ -101,6 +104,7 @@ class Tracker:
             self._kept_ike,
             self._kept_l2tp,
         )
+        self._withheld = NOTHING_WITHHELD
         self._sweep_at: float | None = None
         self._on: Final[dict[type, Callable[[Any, float], list[Command]]]] = {
             EspFromInside: self._esp.on_from_inside,
@@ -119,12 +123,15 @@ class Tracker:
             PortsRemembered: self._on_ports_remembered,
             OutsideAddressesChanged: self._on_outside_addresses_changed,
             PathChosen: self._on_path_chosen,
+            SwitchesSet: self._on_switches_set,
             TimerExpired: self._on_timer_expired,
         }
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take note of one event and return what to do about it, in order."""
         commands: list[Command] = []
+        if (refused := self._withhold(event)) is not None:
+            return refused
         if isinstance(event, _FROM_HOST):
             commands += self._counted(self._make_room_for(event.host, event.peer, now), now)
         if isinstance(event, RouterSaAdded):
@@ -137,6 +144,27 @@ class Tracker:
             self._sweep_at = now + self._limits.sweep_every_s
             commands.append(WakeAt(self._sweep_at))
         return commands
+
+    def _withhold(self, event: Event) -> list[Command] | None:
+        """Answer an event about what a switch keeps from us; None for all others. What the router has is its own.
+
+        An IKE message is heard all the same, save by what counts credits: its port may have to be kept.
+        """
+        match event:
+            case EspFromInside(host=host, peer=peer, spi_to_peer=spi):
+                key = FlowKey.to_peer(IpProtocol.ESP, host, peer, spi)
+            case PortlessFromInside(host=host, peer=peer, protocol=protocol, discriminator=name, port=0):
+                key = FlowKey.to_peer(protocol, host, peer, name)
+            case L2tpControlSeen(host=host, peer=peer, port=0):
+                return [] if self._is_withheld(IpProtocol.L2TPV3, host, peer) else None
+            case _:
+                return None
+        if not self._is_withheld(key.protocol, host, peer):
+            return None
+        return [Refuse(key, Reason.SWITCHED_OFF, "switched.off")]
+
+    def _is_withheld(self, protocol: int, host: Host, peer: Peer) -> bool:
+        return host != ROUTER and self._withheld.is_withheld(protocol, host, peer)
 
     def _counted(self, commands: list[Command], now: float) -> list[Command]:
         """Count what is removed, after the flows of ports that are the kernel's again."""
@@ -245,6 +273,8 @@ class Tracker:
 
     def _on_ike_message_seen(self, event: IkeMessageSeen, now: float) -> list[Command]:
         """Hear what a message says of ESP, and what of its own port."""
+        if self._is_withheld(IpProtocol.ESP, event.host, event.peer):
+            return self._kept_ike.on_message_seen(event, now)
         return self._esp.on_ike_message_seen(event, now) + self._kept_ike.on_message_seen(event, now)
 
     def _on_l2tp_control_seen(self, event: L2tpControlSeen, now: float) -> list[Command]:
@@ -255,6 +285,19 @@ class Tracker:
         if not self._refusals.note(event.host, event.peer, IpProtocol.AH, 0, Reason.AH_REFUSED, now):
             return []
         return [Record("ah.refused", {"host": str(event.host), "peer": str(event.peer)})]
+
+    def _on_switches_set(self, event: SwitchesSet, now: float) -> list[Command]:
+        """Forget what the switches keep from us now. So it has no mapping, and no host is a candidate for it."""
+        self._withheld = event.withheld
+        commands = self._kept.leave(event.withheld.ports)
+        for host, path in self._bounds.relations() if event.withheld else ():
+            if self._is_withheld(IpProtocol.ESP, host, path.peer):
+                commands += self._esp.forget(host, path, now)
+            if self._is_withheld(IpProtocol.L2TPV3, host, path.peer):
+                commands += self._l2tpv3.forget(host, path, now)
+            is_meant = partial(self._is_withheld, host=host, peer=path.peer)
+            commands += self._exact.forget(host, path, now, is_meant)
+        return commands
 
     # Time
 

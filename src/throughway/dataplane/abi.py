@@ -21,6 +21,7 @@ from throughway.core.ids import Host, Path, Peer, UdpPort
 LAYOUT_VERSION: Final = 6
 SLOTS_MAX: Final = 16
 SHORT_INSIDES_MAX: Final = 16
+PROTOCOL_WORDS: Final = 8
 FAN_OUT_MAX: Final = 16
 TRACE_TIMES: Final = 64
 TRACE_GAP_NS: Final = 10_000_000
@@ -199,6 +200,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ("pending_max", "I"),
         ("short_until_ns", "Q"),
         ("insides", f"{4 * SHORT_INSIDES_MAX}s"),
+        ("unassisted", f"{4 * PROTOCOL_WORDS}s"),
     ),
     "punt": layout(
         ("kind", "I"),

@@ -99,6 +99,7 @@ class BpfDataPlane:
         self._addresses = self._tables.outside_addresses()
         self._short_until_ns = 0
         self._check_source = True
+        self._unassisted: frozenset[int] = frozenset()
         self._insides: tuple[Interface, ...] = ()
         self._injector: Injector | None = None
         self._returner: Injector | None = None
@@ -219,6 +220,12 @@ class BpfDataPlane:
         self._short_until_ns = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
         self._check_source = check_source
         self._configure()
+
+    def leave(self, protocols: frozenset[int]) -> None:
+        """Carry none of these IP protocols from now on, as if the programs were not here; all others again."""
+        if protocols != self._unassisted:
+            self._unassisted = protocols
+            self._configure()
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:
@@ -413,6 +420,7 @@ class BpfDataPlane:
                 check_source=self._check_source,
                 short_until_ns=self._short_until_ns,
                 insides=tuple(each.index for each in self._insides[: abi.SHORT_INSIDES_MAX]),
+                unassisted=self._unassisted,
             )
         )
 

@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from throughway.dataplane.abi import LAYOUT_VERSION, LAYOUTS, SHORT_INSIDES_MAX, SLOTS_MAX, KeptFlag
+from throughway.dataplane.abi import LAYOUT_VERSION, LAYOUTS, PROTOCOL_WORDS, SHORT_INSIDES_MAX, SLOTS_MAX, KeptFlag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class ConfigRecord:
     check_source: bool = True
     short_until_ns: int = 0
     insides: tuple[int, ...] = ()
+    unassisted: frozenset[int] = frozenset()
+    """IP protocols that the kernel carries as it would without us."""
 
     def __post_init__(self) -> None:
         """Refuse more addresses than there is room for."""
@@ -55,4 +57,10 @@ class ConfigRecord:
             self.pending_max,
             self.short_until_ns,
             struct.pack(f"={SHORT_INSIDES_MAX}I", *self.insides, *(0,) * (SHORT_INSIDES_MAX - len(self.insides))),
+            struct.pack(f"={PROTOCOL_WORDS}I", *_bits(self.unassisted)),
         )
+
+
+def _bits(protocols: frozenset[int]) -> list[int]:
+    """Write a set of 8-bit numbers as words of 32 bits."""
+    return [sum(1 << number % 32 for number in protocols if number // 32 == word) for word in range(PROTOCOL_WORDS)]

@@ -74,6 +74,10 @@ class Nft:
         """Read one map of a table with its elements, or None where it does not exist."""
         return self._list_if_there(f"list map {family} {table} {name}")
 
+    def list_set(self, family: str, table: str, name: str) -> dict[str, Any] | None:
+        """Read one set of a table with its elements, or None where it does not exist."""
+        return self._list_if_there(f"list set {family} {table} {name}")
+
     def _list_if_there(self, command: str) -> dict[str, Any] | None:
         try:
             return self._list(command)

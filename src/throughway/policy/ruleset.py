@@ -6,7 +6,8 @@ What each base chain is for, in the order in which a forwarded packet meets them
                                      tells it (policy/untracked.py).
     prerouting  -300 untracked_whole the same for what only whole packets tell.
     prerouting  -110 hairpin         notes which of the router's addresses a host speaks to; new flows only.
-    forward      -10 forward         what BPF carries is let through; all else goes on to
+    forward      -10 forward         what is switched off ends (policy/switches.py); what BPF carries is let
+                                     through; all else goes on to
                        going_out     MSS, the PPTP helper, timers (policy/timers.py), the CARRIED bit, the filter
                        coming_in     MSS, the CARRIED bit, the filter (policy/guard.py)
     postrouting   99 paths           which outside address IKE, NAT-T, L2TP and PPTP get, where there is more
@@ -31,6 +32,7 @@ from typing import Final
 from throughway.core.errors import SettingsRejected
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
+from throughway.policy import switches
 from throughway.policy.guard import ATTACHED, guard_in, guard_out, leaving
 from throughway.policy.kept import PortRules
 from throughway.policy.own import (
@@ -60,9 +62,10 @@ from throughway.policy.rules import (
     payload,
     replace,
 )
+from throughway.policy.switches import SwitchRules
 from throughway.policy.timers import CARRIED_UDP_PORTS, PPTP_PORT, TIMERS, timers
 from throughway.policy.translate import translate
-from throughway.policy.untracked import WITH_PORTS, untracked
+from throughway.policy.untracked import WITH_PORTS, untracked, without_rules
 
 MARK_PRIORITY: Final = -10
 """Behind mangle chains (-150), which may rewrite the whole mark, and before filter chains (0)."""
@@ -85,6 +88,7 @@ class RulesetSettings:
     attached: int | None = None
     """The index of the outside interface where it has the programs already, from an earlier run."""
     ports: PortRules = field(default_factory=PortRules)
+    switches: SwitchRules = field(default_factory=SwitchRules)
 
     def __post_init__(self) -> None:
         """Refuse names that no interface can have; the operator gave them."""
@@ -134,10 +138,25 @@ def build(settings: RulesetSettings) -> Ruleset:
             *_attached(settings.attached),
             add("ct helper", name="pptp", type="pptp", protocol="tcp", l3proto="ip"),
             *settings.ports.sets(),
-            *untracked(outside, marks, settings.ports),
+            *switches.objects(),
+            *switches.fill(outside, settings.switches),
+            *untracked(outside, marks, settings.ports, settings.switches.unassisted),
             *_forward(settings),
             *translate(outside),
             *leaving(outside),
+        )
+    )
+
+
+def switch(settings: RulesetSettings) -> Ruleset:
+    """Have the table that is there follow the switches, at once and with nothing let through in between."""
+    rules, outside = settings.switches, settings.outside
+    return Ruleset(
+        (
+            *switches.empty(),
+            *switches.fill(outside, rules),
+            *without_rules(),
+            *untracked(outside, settings.marks, settings.ports, rules.unassisted),
         )
     )
 
@@ -174,7 +193,7 @@ def _forward(settings: RulesetSettings) -> list[Command]:
         *(chain(name) for name in (_MARK, TIMERS, out, into)),
         rule(_MARK, "", set_bit),
         *_clamp(out, "MSS out"),
-        rule(out, "PPTP call IDs", IS_IPV4, is_(payload("tcp", "dport"), PPTP_PORT), {"ct helper": "pptp"}),
+        switches.use_helper(out),
         rule(out, "", has(conntrack("state"), "new"), jump(TIMERS)),
         *_mark(out, "out", "original", "dport", ["related", "untracked"]),
         *guard_out(out),
@@ -182,6 +201,7 @@ def _forward(settings: RulesetSettings) -> list[Command]:
         *_mark(into, "in", "reply", "sport", "related"),
         *guard_in(into, ipv6_ipsec=settings.ipv6_ipsec),
         base_chain(base, "filter", "forward", MARK_PRIORITY),
+        rule(base, "", jump(switches.SWITCHES)),
         rule(base, "carried in", is_carried, is_(meta("iifname"), outside), IS_IPV4, ACCEPT),
         rule(base, "carried out", IS_UNTRACKED, *to_outside(outside), is_portless, set_bit, ACCEPT),
         *(

@@ -12,13 +12,14 @@ tracking itself (-200). So later fragments need no guess, in whatever order they
 fragments such packets again on their way out, as large as they came.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from throughway.core.discriminators import NOT_OURS
 from throughway.core.ids import IpProtocol
 from throughway.core.marks import Marks
 from throughway.policy.kept import PortRules
-from throughway.policy.own import INSIDE, IS_UNTRACKED, base_chain, fib_type, rule
+from throughway.policy.own import FAMILY, INSIDE, IS_UNTRACKED, TABLE, base_chain, fib_type, rule
 from throughway.policy.rules import (
     ACCEPT,
     NOTRACK,
@@ -62,15 +63,24 @@ ERROR_SIZE_MAX: Final = 576
 """Bytes of an ICMP error (RFC 1812 section 4.3.2.3). So BPF gets it in one piece, and can read it."""
 
 
-def untracked(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
+_CHAINS: Final = "untracked", "untracked_whole"
+
+
+def without_rules() -> list[Command]:
+    """Empty the chains, in the transaction that fills them anew."""
+    return [{"flush": {"chain": {"family": FAMILY, "table": TABLE, "name": name}}} for name in _CHAINS]
+
+
+def untracked(outside: str, marks: Marks, ports: PortRules, unassisted: Collection[int] = ()) -> list[Command]:
     """Keep connection tracking away from what BPF carries or has translated.
 
     What hosts send to an address of the router itself is for its own stack, and multicast and broadcast
     go nowhere through a NAT. What the router sends itself passes output, not prerouting. Of ICMP errors
     only those leave tracking that BPF can read, since all others nobody would translate: they stay
-    tracked, as invalid, and the guard drops them.
+    tracked, as invalid, and the guard drops them. What is `unassisted` stays with connection tracking as a whole.
     """
-    early, late = "untracked", "untracked_whole"
+    early, late = _CHAINS
+    told = sorted({*TOLD_BY_HEADER, *unassisted})
     from_hosts, elsewhere = is_(meta("iifname"), INSIDE), is_(fib_type("daddr"), "unicast")
     error: tuple[Statement, ...] = (
         from_hosts,
@@ -78,6 +88,30 @@ def untracked(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
         is_(payload("ip", "length"), {"range": [0, ERROR_SIZE_MAX]}),
         is_not(behind_ip(*_QUOTED_DESTINATION), 0),
     )
+    gre = [
+        rule(
+            late,
+            "GRE but PPTP's",
+            from_hosts,
+            is_(payload("ip", "protocol"), int(IpProtocol.GRE)),
+            is_(behind_ip(*_GRE_VERSION), 0),
+            elsewhere,
+            NOTRACK,
+        ),
+    ]
+    errors_about_gre = [
+        rule(
+            late,
+            "errors about GRE but PPTP's",
+            *error,
+            is_(behind_ip(*_QUOTED_PROTOCOL), int(IpProtocol.GRE)),
+            is_(behind_ip(*_QUOTED_VERSION_AND_LENGTH), _WITHOUT_OPTIONS),
+            is_(behind_ip(*_QUOTED_GRE_VERSION), 0),
+            elsewhere,
+            NOTRACK,
+        ),
+    ]
+    has_gre = IpProtocol.GRE not in unassisted
     return [
         base_chain(early, "filter", "prerouting", PRIORITY),
         rule(
@@ -92,40 +126,23 @@ def untracked(outside: str, marks: Marks, ports: PortRules) -> list[Command]:
             early,
             "without ports",
             from_hosts,
-            is_not(payload("ip", "protocol"), one_of(TOLD_BY_HEADER)),
+            is_not(payload("ip", "protocol"), one_of(told)),
             elsewhere,
             NOTRACK,
         ),
         base_chain(late, "filter", "prerouting", PRIORITY_WHOLE),
         rule(late, "is already", IS_UNTRACKED, ACCEPT),
-        rule(
-            late,
-            "GRE but PPTP's",
-            from_hosts,
-            is_(payload("ip", "protocol"), int(IpProtocol.GRE)),
-            is_(behind_ip(*_GRE_VERSION), 0),
-            elsewhere,
-            NOTRACK,
-        ),
+        *(gre if has_gre else ()),
         rule(
             late,
             "errors about what has no ports",
             *error,
-            is_not(behind_ip(*_QUOTED_PROTOCOL), one_of(TOLD_BY_HEADER)),
+            is_not(behind_ip(*_QUOTED_PROTOCOL), one_of(told)),
             is_(behind_ip(*_QUOTED_VERSION_AND_LENGTH), {"range": [_WITHOUT_OPTIONS, _LONGEST]}),
             elsewhere,
             NOTRACK,
         ),
-        rule(
-            late,
-            "errors about GRE but PPTP's",
-            *error,
-            is_(behind_ip(*_QUOTED_PROTOCOL), int(IpProtocol.GRE)),
-            is_(behind_ip(*_QUOTED_VERSION_AND_LENGTH), _WITHOUT_OPTIONS),
-            is_(behind_ip(*_QUOTED_GRE_VERSION), 0),
-            elsewhere,
-            NOTRACK,
-        ),
+        *(errors_about_gre if has_gre else ()),
         *(
             rule(late, f"keeps its port, {name}", from_hosts, *datagrams, elsewhere, NOTRACK)
             for name, datagrams in ports.datagrams()

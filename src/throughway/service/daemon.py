@@ -9,14 +9,14 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
 import structlog
 
-from throughway.catalogue_files import read_catalogue
+from throughway.catalogue.catalogue import Catalogue
 from throughway.control.schema import DownQuery, Status, StatusQuery
 from throughway.control.server import ControlServer, Params
 from throughway.core import discriminators
@@ -44,12 +44,12 @@ from throughway.core.events import (
     OutsideAddressesChanged,
     PathChosen,
     PortsRemembered,
+    SwitchesSet,
     TimerExpired,
     TracesRead,
 )
 from throughway.core.findings import Level
 from throughway.core.limits import Limits
-from throughway.core.ports import InstalledFlow
 from throughway.core.reasons import Reason
 from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
@@ -62,6 +62,7 @@ from throughway.service.live import Live
 from throughway.service.options import Options
 from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
+from throughway.service.switching import Switching
 from throughway.service.telling import Teller
 from throughway.sessions.facts import Fact
 
@@ -84,9 +85,16 @@ class Daemon:
         self._remembered: Final = RememberedPorts(options.ports_file, self._limits.kept_ports_max)
         self._stopping: Final = asyncio.Event()
         self._teller: Final = Teller()
-        self._book: Final = Book(read_catalogue(), self._teller, self._tell_fact)
-        self._listeners: Final[list[Listener]] = [FactTeller(self._teller), self._book]
         self._own_tunnels: Final = OwnTunnels(lambda event: self._handle(event, time.monotonic()))
+        self._switching: Final = Switching(
+            options.configuration,
+            teller=self._teller,
+            emit=self._tell_fact,
+            withhold=lambda withheld: self._handle(SwitchesSet(withheld), time.monotonic()),
+            name_by=self._name_by,
+        )
+        self._book: Final = Book(self._switching.board.catalogue, self._teller, self._tell_fact)
+        self._listeners: Final[list[Listener]] = [FactTeller(self._teller), self._book, self._switching]
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
         self._has_failed = False
@@ -100,20 +108,26 @@ class Daemon:
         False says that something failed which nobody foresaw: the log has it, and tunnels stay at work.
         Raises ThroughwayError when it cannot start.
         """
-        catalogue = read_catalogue()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
         asked = Asked(self._book, self._tracker, self._teller.happenings, self._read_all, lambda: self._gateway.slots)
         control = ControlServer(
-            self._options.socket, {"status": self._answer_status, "down": self._answer_down, **asked.methods}
+            self._options.socket,
+            {
+                "status": self._answer_status,
+                "down": self._answer_down,
+                **asked.methods,
+                **self._switching.methods,
+            },
         )
         with control.claimed():
             async with Gateway.open(self._options, self._limits) as gateway:
                 self._gateway = gateway
-                self._live = Live(gateway.plane.heads, catalogue, self._limits)
+                self._live = Live(gateway.plane.heads, self._switching.board.catalogue, self._limits)
                 self._recall()
                 self._adopt()
+                self._switching.begin(gateway, self._live)
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
                 self._tell_started()
@@ -144,12 +158,17 @@ class Daemon:
                             self._book.follow(lambda: self._gateway.outside_addresses, self._on_reports),
                             name="tracked",
                         ),
+                        tasks.create_task(self._switching.run(), name="switches"),
                     ]
                     await self._stopping.wait()
                     for task in running:
                         task.cancel()
         except* Exception as problems:
             self._fail("a task ended", problems)
+
+    def _name_by(self, catalogue: Catalogue) -> None:
+        self._live.use(catalogue)
+        self._book.use(catalogue)
 
     # Packets and time
 
@@ -294,13 +313,6 @@ class Daemon:
                 self._handle(TracesRead(traces), time.monotonic())
                 self._pump()
 
-    async def _flows_in_slices(self) -> AsyncIterator[tuple[InstalledFlow, ...]]:
-        """Read all mappings, and let packets be handled between the slices."""
-        flows = self._gateway.plane.flows()
-        while piece := tuple(islice(flows, FLOWS_SLICE)):
-            yield piece
-            await asyncio.sleep(0)
-
     # Restart, and the world changing
 
     def _recall(self) -> None:
@@ -372,8 +384,10 @@ class Daemon:
 
     async def _read_all(self) -> None:
         """Have the book of sessions as new as it can be, which costs as much as there are mappings."""
-        async for piece in self._flows_in_slices():
+        flows = self._gateway.plane.flows()
+        while piece := tuple(islice(flows, FLOWS_SLICE)):
             self._book.on_flows(piece, self._gateway.slots)
+            await asyncio.sleep(0)
         await self._book.read_tracked(self._gateway.outside_addresses, self._on_reports)
         self._book.on_refusals(self._tracker.refusals())
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from typing import Final, Self
@@ -22,7 +23,9 @@ from throughway.dataplane.bpf import BpfDataPlane, BpfSettings
 from throughway.dataplane.links import Link
 from throughway.dataplane.nft import Nft
 from throughway.policy import foreign, kept, refused, ruleset
+from throughway.policy.switches import SwitchRules
 from throughway.service.alone import alone_in_namespace
+from throughway.service.barrier import Barrier
 from throughway.service.following import Following
 from throughway.service.noted import NotedSettings
 from throughway.service.options import Options
@@ -46,6 +49,7 @@ class Gateway:
         settings: BpfSettings,
     ) -> None:
         self.plane: Final = plane
+        self.barrier: Final = Barrier(nft, plane)
         self.keep = plane.adoption.outcome is Outcome.ADOPTED
         """Whether the end leaves rules, programs and mappings at work. A start that fails leaves what it found."""
         self._options: Final = options
@@ -109,16 +113,7 @@ class Gateway:
         Forwarding is one of these: switched on before the programs are there, packets without ports would
         leave with an inside address.
         """
-        settings = ruleset.RulesetSettings(
-            insides=self._options.inside,
-            outside=self._options.outside,
-            marks=self._marks,
-            ipv6_ipsec=self._options.ipv6_ipsec,
-            attached=self._outside_index if self._places.are_attached else None,
-            ports=kept.PortRules(
-                self._options.ports, [(peer, port) for peer, ports in self._kept.items() for port in ports]
-            ),
-        )
+        settings = self._ruleset_settings()
         self._paths.read()
         for transaction in ruleset.transactions(settings, self._limits):
             self._nft.apply(transaction)
@@ -129,6 +124,26 @@ class Gateway:
         if enabled := self._settings.enable():
             log.info("settings.enabled", names=",".join(enabled))
         self.findings = self._look_for_findings()
+
+    def _ruleset_settings(self) -> ruleset.RulesetSettings:
+        return ruleset.RulesetSettings(
+            insides=self._options.inside,
+            outside=self._options.outside,
+            marks=self._marks,
+            ipv6_ipsec=self._options.ipv6_ipsec,
+            attached=self._outside_index if self._places.are_attached else None,
+            ports=kept.PortRules(
+                self._options.ports, [(peer, port) for peer, ports in self._kept.items() for port in ports]
+            ),
+            switches=self.barrier.rules,
+        )
+
+    def lay_switches(self, rules: SwitchRules) -> None:
+        """Have rules and programs follow the switches; before `carry`, note them for then. Raises KernelRefused."""
+        if self._is_laid:
+            self.barrier.lay(replace(self._ruleset_settings(), switches=rules))
+        else:
+            self.barrier.open_with(rules)
 
     def _note_attached(self, outside: int | None) -> None:
         """Let out what only the programs translate, from the interface that has them."""

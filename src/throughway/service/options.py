@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
@@ -12,6 +12,7 @@ from throughway.control.paths import GatewayNameRejected, socket_path, state_dir
 from throughway.core.errors import SettingsRejected
 from throughway.core.ids import UdpPort
 from throughway.core.kept_ports import PortSetting
+from throughway.switch_files import configuration_directory
 
 AttachWay: TypeAlias = Literal["auto", "tcx", "clsact"]
 ATTACH_WAYS: Final = get_args(AttachWay)
@@ -34,6 +35,8 @@ class Options:
     """Leave rules, programs and mappings at work when the daemon stops."""
     short_path: bool = True
     """Let known flows go around netfilter while nobody else looks at forwarded packets."""
+    configuration: Path = field(default_factory=configuration_directory)
+    """The folder of the switches (protocols.toml) and of the operator's protocols (protocols.d)."""
     outside_addresses: tuple[IPv4Address, ...] = ()
     """Of the outside interface's addresses, those that devices are given; all of them where none is named."""
 
@@ -114,6 +117,13 @@ def parse(arguments: Sequence[str]) -> Options:
         default=True,
         help="let known flows go around netfilter while nobody else's rules look at forwarded packets",
     )
+    parser.add_argument(
+        "--configuration",
+        metavar="DIR",
+        type=Path,
+        default=configuration_directory(),
+        help="the folder of protocols.toml and protocols.d",
+    )
     parser.add_argument("--keep", action="store_true", help="leave everything at work when stopped")
     chosen = parser.parse_args(arguments)
     return Options(
@@ -126,5 +136,6 @@ def parse(arguments: Sequence[str]) -> Options:
         l2tp_port=PortSetting(chosen.l2tp_port),
         keep=chosen.keep,
         short_path=chosen.short_path,
+        configuration=chosen.configuration,
         outside_addresses=tuple(chosen.outside_address),
     )
