@@ -28,7 +28,7 @@ from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, Peer, UdpPort
 from throughway.core.limits import Limits
 from throughway.core.marks import Marks
-from throughway.core.ports import InstalledFlow, Interface, Punted, Report
+from throughway.core.ports import InstalledFlow, Interface, Report
 from throughway.core.reasons import Reason
 from throughway.dataplane import abi, adopt, pins
 from throughway.dataplane.attach import Attachments, AttachMode
@@ -39,29 +39,11 @@ from throughway.dataplane.heads import Heads
 from throughway.dataplane.held import HeldPackets
 from throughway.dataplane.hooks import wanted_hooks
 from throughway.dataplane.inject import Injector, Sent
+from throughway.dataplane.intake import Intake
 from throughway.dataplane.libbpf import BpfObject
 from throughway.dataplane.pins import GatewayFolder
-from throughway.dataplane.records import ObservedRecord, PuntRecord
-from throughway.dataplane.reports import report_of, with_checksum
-from throughway.dataplane.ring import Ring
 from throughway.dataplane.sweep import Sweep
 from throughway.dataplane.tables import Tables
-from throughway.dataplane.turns import Turns
-
-_OBSERVED_MAX: Final = 64
-"""Records of what was observed that one call of `read` tells of: some milliseconds of the tracker's work."""
-
-_PUNTS_MAX: Final = 256
-"""Packets that one call of `read` takes out of the ring: some milliseconds. They wait here, so that there is room."""
-
-_QUESTIONS_MAX: Final = 8
-"""Questions that one call of `read` tells: some 10 ms of the tracker's work, in which others wait."""
-
-_SENDERS_SHARE: Final = 4
-"""No sender has more than this part of the questions: the kernel gives none more (`SHARE_OF_FREE` in bpf/share.h)."""
-
-_STALE_NS: Final = 1_000_000_000
-"""A packet that waited longer than this in the ring, while no daemon ran, is not worth delivering."""
 
 _TICK_S: Final = 0.02
 """How far the time of a packet may lie back: it is that of the kernel's last tick."""
@@ -103,20 +85,13 @@ class BpfDataPlane:
         self._insides: tuple[Interface, ...] = ()
         self._injector: Injector | None = None
         self._returner: Injector | None = None
-        self._punts = Ring(loaded.maps["punts"].fd, loaded.maps["punts"].max_entries)
-        self._observed = Ring(loaded.maps["observed"].fd, loaded.maps["observed"].max_entries)
         self.heads: Final = Heads(loaded.maps, limits)
         self._held = HeldPackets(limits.pending_max, limits.held_per_flow_max, limits.held_bytes_max)
-        self._sweep = Sweep(self._held, self._tables, self._punts.is_empty, limits.held_s)
-        self._drain = Drain(self._held, self._tables, self._send, self._punts.is_empty, self._sweep.expect)
-        self._questions = Turns(max(1, limits.pending_max // _SENDERS_SHARE))
         self._early = EarlyFragments(limits, self._tables.has_first_fragment, self._return)
-        self._refused: dict[FlowKey, float] = {}
-        self._refusals_end_at = 0.0
         self._dropped: Counter[Reason] = Counter()
-        self._stale_before_ns = time.monotonic_ns() - _STALE_NS
-        self.stale_records = 0
-        """Ring entries of an earlier run that were discarded for their age."""
+        self._intake = Intake(loaded.maps, self._tables, self._held, self._early, self._dropped, limits)
+        self._sweep = Sweep(self._held, self._tables, self._intake.has_no_packets, limits.held_s)
+        self._drain = Drain(self._held, self._tables, self._send, self._intake.has_no_packets, self._sweep.expect)
 
     @classmethod
     def open(cls, settings: BpfSettings) -> Self:
@@ -165,7 +140,7 @@ class BpfDataPlane:
 
     def filenos(self) -> tuple[int, int]:
         """Give the descriptors that become readable when `read` has something."""
-        return self._punts.fileno(), self._observed.fileno()
+        return self._intake.filenos()
 
     def read(self) -> list[Report]:
         """Take a bounded batch from the rings, and return what the tracker has to know, what was observed first.
@@ -173,24 +148,12 @@ class BpfDataPlane:
         A descriptor that stays readable has more, and so may this: then `pump` wants to be called at once, and this
         before it. What was observed is the evidence for what was punted. Senders take turns with their questions.
         """
-        now = time.monotonic()
-        told: list[Report] = []
-        for data in self._observed.read(_OBSERVED_MAX):
-            seen = ObservedRecord.unpack(data)
-            if seen.at_ns >= self._stale_before_ns:
-                told.append(report_of(seen))
-            else:
-                self.stale_records += 1
-        for data in self._punts.read(_PUNTS_MAX):
-            punt = with_checksum(PuntRecord.unpack(data))
-            if punt.at_ns < self._stale_before_ns:
-                self.stale_records += 1
-                self._dropped[Reason.HELD_TOO_LONG] += punt.kind in (abi.PuntKind.HELD, abi.PuntKind.FRAGMENT)
-            elif punt.fragment is not None:
-                self._take_fragment(punt, now)
-            elif punt.kind is abi.PuntKind.COPY or self._is_news(punt, now):
-                self._ask_in_turn(punt)
-        return told + self._questions_due()
+        return self._intake.read()
+
+    @property
+    def stale_records(self) -> int:
+        """Ring entries of an earlier run that were discarded for their age."""
+        return self._intake.stale_records
 
     @property
     def outside_addresses(self) -> tuple[IPv4Address | None, ...]:
@@ -244,7 +207,7 @@ class BpfDataPlane:
 
         What a host sends to its peer leaves with the address in `slot`, and not at all while there is none.
         """
-        self._refused.pop(key, None)
+        self._intake.refuse_no_more(key)
         self._tables.decide(key, hosts, slot)
 
     def reinject(self, key: FlowKey) -> None:
@@ -256,13 +219,13 @@ class BpfDataPlane:
         """Drop what is held of the flow and what comes, for `Limits.refused_s`."""
         until = time.monotonic() + self._settings.limits.refused_s
         self._tables.refuse(key, int(until * 1e9))
-        self._refused[key] = until
+        self._intake.refuse(key, until)
         self._dropped[reason] += self._held.forget(key)
 
     def remove(self, key: FlowKey) -> None:
         """Forget the flow. Unknown keys are no error."""
         self._tables.remove(key)
-        self._refused.pop(key, None)
+        self._intake.refuse_no_more(key)
         self._dropped[Reason.REFUSED] += self._held.forget(key)
 
     def pump(self, now: float) -> float | None:
@@ -272,12 +235,10 @@ class BpfDataPlane:
         """
         if not self._folder.is_open:
             return None
-        if now >= self._refusals_end_at:
-            self._refused = {key: until for key, until in self._refused.items() if until > now}
-            self._refusals_end_at = now + self._settings.limits.refused_s
+        self._intake.forget_refusals(now)
         sweep_at = self._sweep.run(now)
         self._dropped[Reason.HELD_TOO_LONG] += self._sweep.take_dropped()
-        wakes = (sweep_at, self._drain.run(now), self._early.run(now), now if self._questions else None)
+        wakes = (sweep_at, self._drain.run(now), self._early.run(now), now if self._intake.has_questions else None)
         self._dropped[Reason.FRAGMENT_BEFORE_FIRST] += self._early.take_dropped()
         return min(wake for wake in wakes if wake is not None)
 
@@ -336,8 +297,7 @@ class BpfDataPlane:
         """
         if not self._folder.is_open:
             return
-        self._punts.close()
-        self._observed.close()
+        self._intake.close()
         self.heads.close()
         self._close_injectors()
         try:
@@ -347,48 +307,6 @@ class BpfDataPlane:
         finally:
             self._folder.close()
             self._object.close()
-
-    def _take_fragment(self, punt: PuntRecord, now: float) -> None:
-        """Let a later fragment wait, or put back those whose first one has come."""
-        if punt.fragment is None:
-            return
-        if punt.kind is abi.PuntKind.FRAGMENT:
-            self._early.hold(punt.fragment, punt.frame, now)
-        else:
-            self._early.release(punt.fragment)
-
-    def _is_news(self, punt: PuntRecord, now: float) -> bool:
-        """Hold a packet, and tell whether its flow has to be asked about."""
-        key = punt.key
-        if key not in self._held:
-            if self._refused.get(key, 0.0) > now:
-                self._dropped[Reason.REFUSED] += 1
-                return False
-            if self._tables.is_installed(key):
-                # Decided before its packet was read, or drained halfway by an earlier run: it goes on by itself.
-                self._held.release(key, now)
-            else:
-                dropped = self._held.hold(key, punt.sequence, punt.frame, now)
-                self._dropped[Reason.HOLD_FULL if key in self._held else Reason.PENDING_FULL] += dropped
-                return key in self._held
-        self._dropped[Reason.HOLD_FULL] += self._held.hold(key, punt.sequence, punt.frame, now)
-        return False
-
-    def _ask_in_turn(self, punt: PuntRecord) -> None:
-        """Let the question about a flow wait for its sender's turn."""
-        is_copy = punt.kind is abi.PuntKind.COPY
-        is_waiting = self._questions.add(Punted(punt.key, punt.frame[punt.link_header_size :], is_copy, punt.slot))
-        if not is_waiting and not is_copy:
-            self._dropped[Reason.SHARE_FULL] += self._held.forget(punt.key)
-
-    def _questions_due(self) -> list[Report]:
-        """Take the next questions in turn, but those whose packets do not wait any more."""
-        due: list[Report] = []
-        while self._questions and len(due) < _QUESTIONS_MAX:
-            question = self._questions.take()
-            if question.is_copy or self._held.is_undecided(question.key):
-                due.append(question)
-        return due
 
     def _send(self, frame: bytes) -> Sent:
         return self._injector.send(frame) if self._injector is not None else Sent.LOST

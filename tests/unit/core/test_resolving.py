@@ -14,6 +14,7 @@ from throughway.core.events import (
     FlowTrace,
     IkeExchange,
     OutsideAddressesChanged,
+    TimerExpired,
     TracesRead,
 )
 from throughway.core.flows import FlowKey
@@ -282,3 +283,29 @@ def test_a_credit_of_an_idle_spi_makes_its_host_no_candidate_for_others(play: Pl
     assert play.candidates(PEER, into(BOB)) == {BOB}
     traffic.tell(EspUnclaimed(Path(PEER), into(ALICE), 2))
     assert play.candidates(PEER, into(ALICE)) == {ALICE}
+
+
+def test_flows_of_a_candidate_are_noted_once_and_again_after_an_idle_time(play: Playbook) -> None:
+    """However many SPIs it may own. When nothing is contested they are not, and the next contest notes them again."""
+    traffic = Traffic(play, Path(PEER))
+    told: list[FlowKey] = []
+    outward = {to_peer(host, PEER, Spi(0xA0000000 + n)) for host in (ALICE, BOB) for n in range(3)}
+
+    def tell(event: object) -> None:
+        traffic.tell(event)
+        told.extend(command.key for command in play.answer if isinstance(command, Trace))
+
+    for host in (ALICE, BOB):
+        for n in range(3):
+            tell(EspFromInside(host, PEER, Spi(0xA0000000 + n), 200_000))
+    for n in range(20):
+        tell(EspUnclaimed(Path(PEER), Spi(0x20000 + n), 200_000))
+    assert len(told) == len(set(told))
+    assert set(traffic.traced) == outward | {to_inside(PEER, Spi(0x20000 + n)) for n in range(20)}
+    for _ in range(20):
+        play.now += LIMITS.esp_idle_s / 15
+        tell(CountersRead(tuple(FlowCount(key, 1, 0, play.now) for key in outward)))
+        tell(TimerExpired())
+    assert not traffic.traced
+    tell(EspUnclaimed(Path(PEER), Spi(0x30000), 200_000))
+    assert set(traffic.traced) == outward | {to_inside(PEER, Spi(0x30000))}
