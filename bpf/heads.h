@@ -94,7 +94,7 @@ static __always_inline int words_fit(const struct head_filter *filter, const str
 		const struct head_word *word = &filter->words[i];
 		__u64 wanted = word->like ? head_word(copy, word->like) & word->mask : word->value;
 
-		if ((head_word(copy, word->offset) & word->mask) != wanted)
+		if (((head_word(copy, word->offset) & word->mask) != wanted) != !!word->differs)
 			return 0;
 	}
 	return 1;

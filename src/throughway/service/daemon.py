@@ -380,6 +380,7 @@ class Daemon:
             session_count=self._book.register.open_count,
             adopted=self._adopted,
             learned=self._tracker.ports_learned(),
+            detected=self._live.detected,
         )
 
     async def _read_all(self) -> None:

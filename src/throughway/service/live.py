@@ -9,7 +9,7 @@ answers. Protocols without ports need no heads: the tracker knows them.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -79,6 +79,8 @@ class Live:
         self._named: Final[OrderedDict[bytes, Answer]] = OrderedDict()
         self._finished: Final[set[bytes]] = set()
         self._catalogue = Catalogue(())
+        self.detected: Final[Counter[str]] = Counter()
+        """How many flows were recognised since the start, by protocol; one that was renamed counts as both."""
         self.use(catalogue)
 
     def use(self, catalogue: Catalogue) -> None:
@@ -195,6 +197,7 @@ class Live:
         if answer is None or answer.protocol == flow.told:
             return []
         flow.told = answer.protocol
+        self.detected[answer.protocol] += 1
         self._named[key] = answer
         self._named.move_to_end(key)
         if len(self._named) > self._limits.heads_named_max:

@@ -121,12 +121,13 @@ QUERY = pack("!HBBHHHH", 0xA234, 1, 0, 1, 0, 0, 0) + b"\3www\7example\0\0\1\0\1"
         (IpProtocol.UDP, b"\xc3\0\0\0\1\x08" + noise(1194), 443),
         (IpProtocol.UDP, pack("!HHI", 1, 8, 0x2112A442) + noise(20), 3478),
         (IpProtocol.UDP, b"\x80\x60" + noise(170), 30000),
+        (IpProtocol.UDP, b"\x23" + bytes(39) + noise(8), 123),
         (IpProtocol.UDP, b"\x16\xfe\xff" + bytes(8) + b"\0\x80\1" + noise(45) + b"\0" + noise(80), 30000),
         (IpProtocol.TCP, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + noise(500), 443),
         (IpProtocol.TCP, b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", 22),
         (IpProtocol.TCP, b"220 mail.example ESMTP\r\n", 25),
     ],
-    ids=["dns", "quic", "stun", "rtp", "webrtc", "tls", "ssh", "smtp"],
+    ids=["dns", "quic", "stun", "rtp", "ntp", "webrtc", "tls", "ssh", "smtp"],
 )
 def test_plain_traffic_fits_no_prefilter(transport: IpProtocol, payload: bytes, port: int) -> None:
     assert not ALL.fits(transport, Datagram(1.0, payload, len(payload), True, 40000, port))
