@@ -45,6 +45,9 @@ IDLE_S: Final = 900.0
 SETTLED_S: Final = 20.0
 """A session of which no fact came for so long is judged no more until one does: no signature waits longer."""
 
+JUDGED_MAX: Final = 1000
+"""Sessions that are judged at a time: some 20 milliseconds, once a second."""
+
 RIVALS_MAX: Final = 64
 """Sessions with the same peer that are looked at beside one that stopped."""
 
@@ -218,17 +221,18 @@ class Register:
     def judge(self, now: float) -> list[Told]:
         """Say what is wrong with sessions, which of them have ended, and forget what need be shown no longer.
 
-        The table of diagnoses is asked about those alone that may be in trouble and of which a fact came lately.
+        The table of diagnoses is asked about those alone that may be in trouble and of which a fact came lately, and
+        about so many of them in turn that it stays cheap.
         """
         told: list[Told] = []
-        for name, stirred_at in list(self._watched.items()):
-            entry = self._entries.get(name)
-            if entry is None or entry.ended_at is not None:
-                del self._watched[name]
+        for name in list(islice(self._watched, JUDGED_MAX)):
+            stirred_at = self._watched.pop(name)
+            entry = self._entries[name]
+            if entry.ended_at is not None:
                 continue
             told += self._judge(entry, now)
-            if now - stirred_at >= SETTLED_S or not (entry.diagnosis or entry.session.is_suspect):
-                del self._watched[name]
+            if now - stirred_at < SETTLED_S and (entry.diagnosis or entry.session.is_suspect):
+                self._watched[name] = stirred_at
         for entry in list(self._entries.values()):
             if entry.ended_at is not None:
                 if now - entry.ended_at >= ENDED_SHOWN_S:

@@ -19,6 +19,8 @@ QUIET_S: Final = 10.0
 """A flow that was quiet for so long and then speaks in vain is asked whether somebody upstream has forgotten it."""
 
 
+PPTP: Final = "pptp"
+
 KEEPALIVE_BYTES: Final = 64
 """Packets of this size and less want no answer: the keepalive of NAT traversal has 29 bytes with its headers (RFC 3948
 section 2.3), WireGuard's 60, and an acknowledgement of TCP 40 to 64."""
@@ -150,6 +152,8 @@ class Session:
         flow = self.flow(fact.flow, now)
         flow.read(fact, now)
         fresh: list[Taken] = []
+        if self.walk.has(Step.CARRYING_DATA):
+            return fresh
         sent_at = fact.to_peer.last_at if fact.to_peer.last_at is not None else now
         if fact.translated_to:
             fresh += self.walk.show(Step.TRANSLATED, min(sent_at, now), f"leaves as {fact.translated_to}")
@@ -191,11 +195,13 @@ class Session:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether something may be wrong: asked and not answered, refused, or not got to its data yet.
+        """Whether something may be wrong: asked and not answered, refused, or a call of PPTP that is not heard yet.
 
         What is not suspect needs no look at the table of diagnoses, which is far dearer than this.
         """
-        if self.refused is not None or self.switched_off is not None or not self.walk.has(Step.CARRYING_DATA):
+        if self.refused is not None or self.switched_off is not None:
+            return True
+        if self.family == PPTP and not self.walk.has(Step.CARRYING_DATA):
             return True
         flows, talks = self.flows.values(), self.talks.values()
         return any(flow.unanswered.packets for flow in flows) or any(talk.asked for talk in talks)

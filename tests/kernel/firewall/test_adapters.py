@@ -8,15 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import closing
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.firewall.net import HOST, LIMIT_S, PEER, Row, entered
+from tests.kernel.firewall.net import HOST, LIMIT_S, PEER, Row, entered, until
 from throughway.core.errors import KernelRefused, SettingsRejected
 from throughway.core.ids import IpProtocol
+from throughway.core.tracked import TrackedTuple
 from throughway.dataplane import links, sysctls
 from throughway.dataplane.conntrack import Interest, tracked_flows
+from throughway.dataplane.ctlookup import BATCH, Lookup
 from throughway.dataplane.links import Link
 from throughway.dataplane.nft import Nft
 from throughway.diagnose import offload
@@ -127,12 +131,53 @@ def test_connections_of_interest_alone_are_read_and_bounded(row: Row, ours: Nft)
     with entered(row.name("router")):
         ike = list(tracked_flows([Interest(IpProtocol.UDP, 500)]))
         udp = list(tracked_flows([Interest(IpProtocol.UDP)], per_interest_max=7))
+        of_two_ports = list(tracked_flows([Interest(IpProtocol.UDP, 500), Interest(IpProtocol.UDP, 4500)]))
         without_ports = list(tracked_flows([Interest(IpProtocol.ICMP), Interest(97)]))  # type: ignore[arg-type]
     assert [(str(f.original.source), f.original.destination_key) for f in ike] == [(HOST, 500)]
     assert (ike[0].is_answered, ike[0].helper, ike[0].sent, ike[0].age_s) == (False, "", None, None)
     assert 290 < ike[0].timeout_s <= 300
     assert len(udp) == 7
     assert sorted((f.protocol, str(f.original.source)) for f in without_ports) == [(1, HOST), (97, "203.0.113.1")]
+    assert sorted(f.original.destination_key for f in of_two_ports) == [500, 4500]
+
+
+def test_single_flows_are_found_by_their_name_in_either_direction(row: Row, ours: Nft) -> None:
+    """More than one batch, with some that are not there among them; the answers keep the order of the questions."""
+    host, peer = row.udp("host", HOST, 4000), row.udp("peer", PEER, 20000)
+    ports = range(20000, 20000 + 2 * BATCH)
+    for port in ports[::2]:
+        host.sendto(b"x", (PEER, port))
+    _, seen_as = peer.recvfrom(64)
+    source, destination = IPv4Address(HOST), IPv4Address(PEER)
+    with entered(row.name("router")), closing(Lookup()) as lookup:
+        names = [(int(IpProtocol.UDP), TrackedTuple(source, destination, 4000, port)) for port in ports]
+        found = lookup.find(names)
+        answers = TrackedTuple(destination, IPv4Address(seen_as[0]), 20000, seen_as[1])
+        (turned,) = lookup.find([(int(IpProtocol.UDP), answers)])
+        assert lookup.find([]) == []
+    assert [flow is not None for flow in found] == [port % 2 == 0 for port in ports]
+    assert [flow.original.destination_key for flow in found if flow] == list(ports[::2])
+    assert found[0] is not None
+    assert turned is not None
+    assert (turned.original, turned.reply) == (found[0].original, found[0].reply)
+
+
+def test_closed_connection_is_told_from_an_open_one(row: Row, ours: Nft) -> None:
+    server = row.open("peer", socket.AF_INET, socket.SOCK_STREAM)
+    server.bind((PEER, 1723))
+    server.listen()
+    client = row.open("host", socket.AF_INET, socket.SOCK_STREAM)
+    client.connect((PEER, 1723))
+    port = client.getsockname()[1]
+    name = (int(IpProtocol.TCP), TrackedTuple(IPv4Address(HOST), IPv4Address(PEER), port, 1723))
+    with entered(row.name("router")), closing(Lookup()) as lookup:
+        (established,) = lookup.find([name])
+        accepted, _ = server.accept()
+        client.close()
+        accepted.close()
+        until(lambda: all(flow and flow.is_closed for flow in lookup.find([name])), "both have said goodbye")
+    assert established is not None
+    assert not established.is_closed
 
 
 def test_nft_says_what_it_refuses_and_goes_on_working(row: Row, nft: Nft) -> None:

@@ -110,18 +110,18 @@ def test_one_session_in_full(throughway: Run, path: Path) -> None:
         done = throughway("sessions", "show", STOPPED.id)
         assert json.loads(throughway("sessions", "show", STOPPED.id, "--json").stdout) == STOPPED.to_json()
         gone = throughway("sessions", "show", "nobody")
-    assert done.stdout.splitlines() == [
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [
         "ipsec-10.77.0.11-203.0.113.20",
         "10.77.0.11 with 203.0.113.20, which sees 192.0.2.2",
         "ipsec (ike, esp); 3m 2s old, idle for 0s",
         "",
         "Timeline, UTC",
-        "17:09:28.456  started  first packet to 203.0.113.20, UDP 500  ",
-        "17:09:41.001  stopped  ipsec.one-way                          ",
+        "17:09:28.456  started  first packet to 203.0.113.20, UDP 500",
+        "17:09:41.001  stopped  ipsec.one-way",
         "Flows",
         "esp: waiting, carried by bpf",
         "  to peer    4 packets, 400 B  0x1234abcd",
-        "  to inside  0 packets, 0 B    -         ",
+        "  to inside  0 packets, 0 B    -",
         "  ESP, SPI 0x1234abcd, IP protocol 50",
         "",
         "4 packets of ESP went to 203.0.113.20 and none came back.",
@@ -189,6 +189,7 @@ def test_no_session_says_the_fact_and_what_to_do(throughway: Run, path: Path) ->
         ["sessions"],
         ["sessions", "--watch"],
         ["sessions", "--watch", "--json"],
+        ["sessions", "show", "ID"],
         ["events"],
     ],
 )

@@ -5,8 +5,10 @@ from ipaddress import IPv4Address
 from tests.unit.sessions.story import ALICE, BOB, PEER, PUBLIC, Story, esp, udp
 from throughway.core.events import IkeExchange
 from throughway.core.ids import Host, IpProtocol
-from throughway.sessions.facts import Answered, Counted, Detected, FlowGone, FlowName, Traffic
-from throughway.sessions.register import ENDED_SHOWN_S, IDLE_S, SESSIONS_PER_DEVICE_MAX
+from throughway.core.reasons import Reason
+from throughway.sessions.facts import Admitted, Answered, Counted, Detected, FlowGone, FlowName, Refused, Traffic
+from throughway.sessions.register import ENDED_SHOWN_S, IDLE_S, JUDGED_MAX, SESSIONS_PER_DEVICE_MAX
+from throughway.sessions.session import FLOWS_MAX
 from throughway.sessions.steps import Step
 
 IPSEC = f"ipsec-{ALICE}-{PEER}"
@@ -148,3 +150,57 @@ def test_sessions_with_other_peers_are_their_own() -> None:
     other = IPv4Address("198.51.100.10")
     story.detect(FlowName(ALICE, other, IpProtocol.ESP), "esp", "ipsec")  # type: ignore[arg-type]
     assert len(list(story.register.entries())) == 2
+
+
+def test_nothing_is_left_of_flows_of_a_device_that_changes_its_port_at_every_attempt() -> None:
+    """A session remembers its latest flows; the register knows no others."""
+    story = Story()
+    names = [udp(ALICE, 500, source) for source in range(1, 3 * FLOWS_MAX)]
+    for name in names:
+        story.detect(name, "ike", "ipsec")
+    assert len(story.entry(IPSEC).session.flows) == FLOWS_MAX
+    assert [story.register.knows(name) for name in names] == [False] * (2 * FLOWS_MAX - 1) + [True] * FLOWS_MAX
+
+
+def test_session_that_was_idle_and_goes_on_is_a_new_one() -> None:
+    story = Story()
+    flow = udp(ALICE, 51820)
+    story.detect(flow, "wireguard", "wireguard")
+    story.count(flow, 5, 5)
+    story.wait(IDLE_S)
+    name = f"wireguard-{ALICE}-{PEER}-51820"
+    assert story.entry(name).ended_at is not None
+    story.count(flow, 5, 5)
+    assert story.register.find(f"{name}.2") is None, "nothing moved"
+    story.count(flow, 9, 9)
+    assert story.entry(f"{name}.2").session.walk.words == Step.CARRYING_DATA.words
+
+
+def test_refusal_shows_that_the_device_began_and_admission_takes_it_back() -> None:
+    story = Story()
+    gre = FlowName(BOB, PEER, IpProtocol.GRE)
+    story.tell(Refused(gre, "gre", Reason.DISCRIMINATOR_TAKEN, "Give it another key."))
+    entry = story.entry(f"gre-{BOB}-{PEER}")
+    assert entry.session.walk.words == Step.STARTED.words
+    assert entry.diagnosis is not None
+    story.tell(Admitted(gre))
+    assert entry.diagnosis is None
+    assert [told.name for told in story.told] == [
+        "session.started",
+        "session.step",
+        "session.stopped",
+        "session.recovered",
+    ]
+
+
+def test_all_that_may_be_in_trouble_are_judged_in_turn() -> None:
+    story = Story()
+    devices = [Host(IPv4Address((10 << 24) + number)) for number in range(JUDGED_MAX + 10)]
+    for device in devices:
+        story.detect(udp(device, 51820), "wireguard", "wireguard")
+        story.count(udp(device, 51820), 3, 0)
+    story.wait(6)
+    stopped = sum(told.name == "session.stopped" for told in story.told)
+    assert stopped == JUDGED_MAX
+    story.wait(1)
+    assert sum(told.name == "session.stopped" for told in story.told) == len(devices)
