@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from throughway.core.errors import SettingsRejected
-from throughway.lab import programs
+from throughway.lab import programs, switching
 from throughway.lab.checked import CheckedScenario
 from throughway.lab.packets import PACKET_SCENARIOS
 from throughway.lab.peers import anyconnect, l2tp, libipsec, libreswan, openvpn, pptp, strongswan, vpnc, wireguard
@@ -152,7 +152,25 @@ _VPNS: Final = (
 VPNS: Final = {scenario.name: scenario for scenario in _VPNS}
 """The scenarios with real peers, by name."""
 
-SCENARIOS: Final[dict[str, Scenario]] = {**VPNS, **{scenario.name: scenario for scenario in PACKET_SCENARIOS}}
+SWITCHES: Final = CheckedScenario(
+    name="switches",
+    shows="IPsec, PPTP, L2TP, OpenVPN and WireGuard at once: each is switched off, its device is told, the others lose "
+    "nothing, and it comes back",
+    checks=switching.switches,
+    masquerade_fails=True,
+    programs=tuple(
+        dict.fromkeys(
+            program
+            for name in ("esp-native", "pptp", "l2tp", "openvpn-udp", "wireguard")
+            for program in VPNS[name].programs
+        )
+    ),
+)
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    **VPNS,
+    **{scenario.name: scenario for scenario in (*PACKET_SCENARIOS, SWITCHES)},
+}
 """Every scenario by its name, in the order in which they are listed."""
 
 LIVE: Final = ("esp-native", "openvpn-udp", "wireguard", "pptp")
