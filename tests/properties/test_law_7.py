@@ -39,7 +39,8 @@ LIMITS = Limits(
     peers_per_host_max=6,
     relations_max=48,
     spis_per_host_and_peer_max=4,
-    spis_per_peer_max=24,
+    spis_per_peer_max=32,
+    contested_spis_per_peer_max=8,
     uncredited_spis_per_peer_max=8,
     refusals_max=32,
     refusals_per_host_max=8,
@@ -103,6 +104,12 @@ def many_forged_spis(n: int) -> Iterable[Event]:
     yield EspUnclaimed(Path(EVIL), Spi(0x600000 + n), 1)
 
 
+def many_forged_spis_of_a_used_peer(n: int) -> Iterable[Event]:
+    """The same with the address of a peer that honest hosts use, as new SPIs and as old ones."""
+    yield EspUnclaimed(Path(HOME), Spi(0xA00000 + n), 1)
+    yield EspUnclaimed(Path(HOME), Spi(0xB00000 + n), 100_000)
+
+
 def many_forged_peers(n: int) -> Iterable[Event]:
     """Somebody outside sends with addresses that nobody inside ever asked."""
     yield EspUnclaimed(Path(Peer(IPv4Address("233.252.0.0") + n)), Spi(0x700000 + n), 1)
@@ -157,6 +164,7 @@ ATTACKS: tuple[Attack, ...] = (
     many_exchanges,
     many_unanswered_exchanges,
     many_forged_spis,
+    many_forged_spis_of_a_used_peer,
     many_forged_peers,
     many_disowned_spis,
     many_gre_keys,

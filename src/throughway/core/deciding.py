@@ -68,6 +68,8 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     state.keep(binding)
     commands += settle(state, binding, fits, now, limits)
     commands += reconsider(state, now, limits, binding.offered if len(binding.candidates) == 1 else ())
+    if len(binding.candidates) == 1 and binding.is_credited:
+        commands += _make_room_of(state, binding, limits)
     commands.append(Reinject(key_of(state.path, spi)))
     for other in ranking.rivals_of(state, binding):
         commands += offer(state, other, now, limits)
@@ -317,6 +319,21 @@ def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
         is_idle = state.judged_count - unproven[0].judged_count > ESTABLISHED
         return forget_binding(state, unproven[0 if is_idle else -1].spi)
     return forget_binding(state, min(uncredited.values(), key=lambda binding: binding.last_packet_at).spi)
+
+
+def _make_room_of(state: PeerState, latest: Binding, limits: Limits) -> list[Command]:
+    """Keep a host within its own bound of what its credits give it: the least recently used makes room, as above.
+
+    A host may say as much IKE as it likes, and so have credits for all that somebody outside forges.
+    """
+    (host,) = latest.candidates
+    if state.hosts[host].owned <= limits.spis_per_host_and_peer_max:
+        return []
+    own = [one for one in state.bindings.values() if one.is_paid and one.offered == (host,) and not one.is_router_sa]
+    if len(own) <= limits.spis_per_host_and_peer_max:
+        return []
+    oldest = min((one for one in own if one is not latest), key=lambda one: (one.is_established, one.last_packet_at))
+    return forget_binding(state, oldest.spi)
 
 
 def _record(name: str, state: PeerState, binding: Binding, **fields: object) -> Record:

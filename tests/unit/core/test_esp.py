@@ -124,6 +124,23 @@ def test_one_peer_has_a_bounded_number_of_spis_to_the_last_one() -> None:
     play.finish()
 
 
+def test_what_credits_give_one_host_is_bounded_and_what_is_in_use_stays() -> None:
+    """Alice has a credit for all that somebody outside forges; Bob's tunnel is none of it."""
+    play = Playbook(Limits(spis_per_host_and_peer_max=2))
+    tell(play, *ikev2_start(BOB, PEER, 0xB), EspUnclaimed(PATH, IN_2, 1), *ikev2_start(ALICE, PEER, 0xA))
+    tell(play, *(message for number in range(2, 8) for message in ikev2_child(ALICE, PEER, 0xA, number)))
+    tell(play, EspUnclaimed(PATH, IN_1, 1))
+    for _ in range(2):
+        play.now += LIMITS.counters_every_s
+        tell(play, counters(play.now, to_inside(PEER, IN_1)))
+    for number in range(4):
+        play.now += 1
+        tell(play, EspUnclaimed(PATH, Spi(0x10000 + number), 1))
+    assert set(play.mappings) == {to_inside(PEER, spi) for spi in (IN_1, IN_2, 0x10003)}
+    assert play.tracker.mapping_count == 3
+    assert play.tracker.verdict(PATH, Spi(0x10003)) == Certain(ALICE, Basis.CREDIT)
+
+
 def test_a_peer_with_hosts_of_which_none_may_receive_esp_is_refused(play: Playbook) -> None:
     tell(play, *ike(ALICE, PEER, 0xA, IkeExchange.FIRST_CHILD, 1, "><", floated=True))
     play >> EspUnclaimed(PATH, IN_1, OLD) << Refuse(to_inside(PEER, IN_1), Reason.NO_CANDIDATE, "peer.unknown")
