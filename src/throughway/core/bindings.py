@@ -155,6 +155,8 @@ class HostAtPeer:
     """When the host sent its latest new SPI for the first time."""
     received_at: float = NEVER
     """When something came from the peer of which it had a copy."""
+    rekeyed_at: float = NEVER
+    """When an IKE SA was met that began without IKE_SA_INIT, and whose credit is still to be taken back."""
     audits: int = 0
     audited_at: float = NEVER
     """How often, and when last, it was given copies to see whether a tunnel of others is its own."""
@@ -219,25 +221,29 @@ class HostAtPeer:
     def see_ike_sa(self, ike_sa: int, now: float, *, is_start: bool, floated: bool) -> None:
         """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP."""
         if not is_start and not self.has_ike_sa(ike_sa):
-            self._take_back_rekey(now)
+            self.rekeyed_at = now
+        self.take_back_rekey(now)
         if floated:
             self.native_ike_sas.pop(ike_sa, None)
             _remember(self.floated_ike_sas, ike_sa, None)
         elif ike_sa not in self.floated_ike_sas:
             _remember(self.native_ike_sas, ike_sa, None)
 
-    def _take_back_rekey(self, now: float) -> None:
-        """Take back the credit of the exchange that brought a new IKE SA in place of a child SA.
+    def take_back_rekey(self, now: float) -> None:
+        """Take back the credit of the exchange that brought a new IKE SA in place of a child SA, once that is clear.
 
-        An IKE SA that begins without IKE_SA_INIT was agreed on in a CREATE_CHILD_SA (RFC 7296 section 1.3.2). That it
-        is in use shows the exchange to be over for long, so a credit that no SPI has used in either direction was its
-        own.
+        An IKE SA that begins without IKE_SA_INIT was agreed on in a CREATE_CHILD_SA (RFC 7296 section 1.3.2) before
+        it is met. When that and what else was agreed on is over for a while, a credit that no SPI has used in either
+        direction was its own.
         """
-        has_child = any(
-            kind is IkeExchange.CHILD and exchange.is_answered for (_, kind, _), exchange in self.exchanges.items()
+        if self.rekeyed_at == NEVER or now - max(self.agreed_at, self.said_at) < REKEYED_S or now < self.unseen_until:
+            return
+        is_seen = any(
+            kind is IkeExchange.CHILD and exchange.is_answered and exchange.began_at <= self.rekeyed_at
+            for (_, kind, _), exchange in self.exchanges.items()
         )
-        is_idle = now - max(self.agreed_at, self.said_at) >= REKEYED_S
-        if has_child and is_idle and now >= self.unseen_until and self.credits_in > self.owned and self.credits_out > 0:
+        self.rekeyed_at = NEVER
+        if is_seen and self.credits_in > self.owned and self.credits_out > 0:
             self.credits_in -= 1
             self.credits_out -= 1
 

@@ -337,6 +337,7 @@ class EspPart:
                 commands.append(RemoveMapping(FlowKey.to_peer(IpProtocol.ESP, host.host, state.path.peer, spi)))
             if host.host != ROUTER:  # of its exchanges only one direction is seen
                 host.give_up_unanswered(now - self._limits.exchange_unanswered_s)
+                host.take_back_rekey(now)
         needed = {host for binding in state.bindings.values() for host in binding.candidates}
         for host in list(state.hosts.values()):
             is_idle = now - host.last_seen_at > self._limits.candidate_idle_s

@@ -273,6 +273,20 @@ def test_the_credit_of_a_rekeyed_ike_sa_is_taken_back(play: Playbook) -> None:
     assert play.candidates(PEER, into(BOB)) == {BOB}
 
 
+def test_the_credit_of_a_rekeyed_ike_sa_is_taken_back_later_if_the_new_one_speaks_at_once(play: Playbook) -> None:
+    """The new IKE SA is used a second after the exchange that brought it, which then may have brought a child SA."""
+    traffic = power_cut(play, [ALICE])
+    for message in ikev2_child(ALICE, PEER, 0x1CE00, 2):
+        traffic.tell(message)
+    play.now += 1
+    for message in ike(ALICE, PEER, 0xE1E, IkeExchange.INFORMATIONAL, 0, "><"):
+        traffic.tell(message)
+    play.wait_until(play.now + 2 * LIMITS.sweep_every_s)
+    traffic.start(BOB, 1)
+    traffic.tell(EspUnclaimed(Path(PEER), into(BOB), 1))
+    assert play.candidates(PEER, into(BOB)) == {BOB}
+
+
 def test_a_credit_of_an_idle_spi_makes_its_host_no_candidate_for_others(play: Playbook) -> None:
     """Alice's old SPI fell idle after a rekey. It is still hers, and Bob's new one is none of her business."""
     traffic = power_cut(play, [ALICE])
