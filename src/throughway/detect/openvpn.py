@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes
+from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes, looks_random
 from throughway.wire import openvpn as wire
 from throughway.wire.openvpn import Control, Opcode
 
@@ -31,6 +31,8 @@ _PEER_IDS, _NO_PEER_ID = 1 << 16, 0xFFFFFF
 """Servers number their clients from 0, and say so much for none (ssl.c of its source)."""
 
 _STREAMS_MAX: Final = 16
+_SAMPLE: Final = 128
+"""Bytes of data, tag and ciphertext, that are looked at for whether they may be encrypted."""
 
 _RESET_BYTES: Final = frozenset({0x08, 0x10, 0x38, 0x40, 0x50})
 _OTHER_BYTES: Final = frozenset({*range(0x18, 0x38), *range(0x48, 0x50), *range(0x58, 0x60)})
@@ -97,6 +99,8 @@ class Openvpn:
         data = datagram.payload
         if len(data) < head + 4 or datagram.size < head + 4 + 16 or not _may_be_data(datagram, kind):
             return None
+        if not looks_random(data[head + 4 : head + 4 + _SAMPLE]):
+            return None
         key = (datagram.from_initiator, data[:head])
         number = int.from_bytes(data[head : head + 4], "big")
         before, run = self._counters.get(key, (None, 0))
@@ -148,7 +152,8 @@ def _is_reset_alone(packet: Control, datagram: Datagram) -> bool:
     if packet.hmac_size is None:
         number = (packet.replay_id or 0) & 0xFFFF
         if packet.opcode is Opcode.RESET_CLIENT_V3:
-            return number <= _RETRIES_MAX and wire.wrapped_key_fits(datagram.payload, size)
+            is_cut = len(datagram.payload) < size
+            return number <= _RETRIES_MAX and (is_cut or wire.wrapped_key_fits(datagram.payload, size))
         sizes = (_CRYPTED_RESET_SIZE,) if packet.opcode in wire.CLIENT_RESETS else _CRYPTED_ANSWER_SIZES
         return number <= _RETRIES_MAX and size in sizes
     if packet.packet_id != 0 or (packet.replay_id or 0) > _RETRIES_MAX:
@@ -167,4 +172,5 @@ def _goes_on(before: Control, packet: Control) -> bool:
         return 0 < packet.replay_id - before.replay_id <= _STEP_MAX
     if before.packet_id is not None and packet.packet_id is not None:
         return 0 < packet.packet_id - before.packet_id <= _STEP_MAX
-    return True
+    # Acknowledgements have no number of their own: those that they acknowledge count on.
+    return 0 < max(packet.acknowledged, default=0) - max(before.acknowledged, default=0) <= _STEP_MAX

@@ -73,15 +73,28 @@ def test_an_spi_that_is_not_kept_takes_the_answer_back_and_one_that_is_gives_it_
     assert talk.up(esp(0x80000003, 1)).protocol == "esp-udp"  # A rekey: the SPI before was kept.
 
 
-def test_what_is_not_encrypted_must_count_for_longer() -> None:
+def null_encrypted(number: int, padding: bytes = b"\1\2", following: int = 4) -> bytes:
+    """ESP with NULL encryption and an ICV of 12 bytes."""
+    return pack("!II", 0xC0FFEE01, number) + bytes(60) + padding + bytes((len(padding), following)) + noise(12)
+
+
+def test_what_is_not_encrypted_must_count_for_longer_and_end_as_esp_does() -> None:
     talk = Conversation(4500)
     for number in range(1, 3):
-        assert talk.up(pack("!II", 0xC0FFEE01, number) + bytes(80)).protocol is None
-    assert talk.up(pack("!II", 0xC0FFEE01, 3) + bytes(80)).protocol == "esp-udp"
-    jumping = Conversation(4500)
-    for number in range(1, 20, 2):
-        jumping.up(pack("!II", 0xC0FFEE01, number) + bytes(80))
-    assert jumping.protocol is None
+        assert talk.up(null_encrypted(number)).protocol is None
+    assert talk.up(null_encrypted(3)).protocol == "esp-udp"
+
+
+@pytest.mark.parametrize(
+    ("step", "padding", "following"),
+    [(2, b"\1\2", 4), (1, b"\1\3", 4), (1, b"\1\2", 77)],
+    ids=("jumps", "pads", "next"),
+)
+def test_what_is_in_clear_and_not_like_that_is_not_esp(step: int, padding: bytes, following: int) -> None:
+    talk = Conversation(4500)
+    for number in range(1, 20, step):
+        talk.up(null_encrypted(number, padding, following))
+    assert talk.protocol is None
 
 
 def test_between_both_ports_the_first_packets_of_an_sa_need_not_look_encrypted() -> None:
