@@ -29,6 +29,9 @@ _FIRST: Final = 4
 _STEP_MAX: Final = 512
 """Between the sequence numbers of two packets that follow each other here; a capture may have lost some."""
 
+_JUMP: Final = 1 << 14
+"""Between the first two numbers of an SPI, more than this is no count of packets."""
+
 _STEPS_IN_CLEAR: Final = 2
 """So many steps of one make up for a payload that does not look encrypted, as with NULL encryption (RFC 2410)."""
 
@@ -71,6 +74,8 @@ class EspInUdp:
         is_encrypted = looks_encrypted(datagram.payload[HEADER_SIZE:])
         if not is_encrypted and not _is_in_clear(datagram):
             return None
+        if not steps and header.sequence - before > _JUMP:
+            return Answer("esp-udp", TAKEN_BACK, "the numbers do not count on")
         steps = steps + 1 if 0 < header.sequence - before <= (_STEP_MAX if is_encrypted else 1) else 0
         self._sequences[datagram.from_initiator, int(header.spi)] = (header.sequence, steps)
         if steps < (1 if is_encrypted else _STEPS_IN_CLEAR):

@@ -22,7 +22,8 @@ _RETRIES_MAX: Final = 64
 
 _STEP_MAX: Final = 16
 _RUN_LIKELY, _RUN_STRONG = 2, 4
-"""Steps of a data counter in a row, each at most _STEP_MAX, that make data alone likely, and more than that."""
+"""Steps of a data counter in a row, each at most _STEP_MAX, that make data alone likely, and more than that. On its own
+port one step of version 2 is likely."""
 
 PORT: Final = 1194
 """IANA."""
@@ -108,7 +109,7 @@ class Openvpn:
             return None
         run = run + 1 if before is not None and 0 < number - before <= _STEP_MAX else 0
         self._counters[key] = (number, run)
-        needed = _RUN_LIKELY if kind is Opcode.DATA_V2 else _RUN_STRONG
+        needed = _RUN_STRONG if kind is Opcode.DATA_V1 else 1 if datagram.has_port(PORT) else _RUN_LIKELY
         if run < needed:
             return None
         confidence = STRONG if run >= _RUN_STRONG and kind is Opcode.DATA_V2 else LIKELY

@@ -17,6 +17,7 @@ _GRE_IN_UDP: Final = 4754
 """RFC 8086 section 8."""
 
 _INNER: Final = {0x0800: 4, 0x86DD: 6}
+_IP_SIZES: Final = {4: 20, 6: 40}
 
 
 def judge(protocol: int, datagram: Datagram, notes: Notes, is_ipv4: bool) -> Answer | None:
@@ -105,6 +106,8 @@ def _inner(datagram: Datagram, version: int, protocol: str, words: str) -> Answe
     """Judge what the IP header calls IP: a packet of that version must be inside, and fit."""
     data = datagram.payload
     inner = ip.front(data)
+    if inner is None and 0 < len(data) < min(datagram.size, _IP_SIZES[version]) and data[0] >> 4 == version:
+        return Answer(protocol, LIKELY, f"{words}, cut off")
     if inner is None or data[0] >> 4 != version or inner.payload_at + inner.size > datagram.size:
         return None
     return Answer(protocol, STRONG, f"{words}, with IP protocol {inner.protocol} inside")
