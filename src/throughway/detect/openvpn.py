@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes, looks_random
+from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes, looks_random, may_be_key
 from throughway.wire import openvpn as wire
 from throughway.wire.openvpn import Control, Opcode
 
@@ -13,6 +13,10 @@ _ANSWER_SIZE: Final = 26
 """Bytes of a plain server reset: it acknowledges one packet, with the client's session ID."""
 
 _REPLAY_SIZE: Final = 8
+_WRAPPED_AT: Final = 17
+"""Where tls-crypt has its HMAC, and all that is encrypted behind it."""
+
+_KEYED_MIN: Final = 12
 _CRYPTED_RESET_SIZE: Final = wire.TLS_CRYPT_OVERHEAD + 5
 _CRYPTED_ANSWER_SIZES: Final = (wire.TLS_CRYPT_OVERHEAD + 17, wire.TLS_CRYPT_OVERHEAD + 23)
 """With one acknowledgement, and in newer versions with 6 bytes that negotiate early (ssl_pkt.h)."""
@@ -30,6 +34,12 @@ PORT: Final = 1194
 
 _PEER_IDS, _NO_PEER_ID = 1 << 16, 0xFFFFFF
 """Servers number their clients from 0, and say so much for none (ssl.c of its source)."""
+
+_SESSION_ZEROS_MAX: Final = 2
+"""Bytes of 0 in a session ID, which is random; more are in one of three million."""
+
+_TIME_STEP_MAX_S: Final = 3600
+"""Between the times of two packets of one session, which are that of its start."""
 
 _STREAMS_MAX: Final = 16
 _SAMPLE: Final = 128
@@ -67,7 +77,11 @@ class Openvpn:
         if kind in wire.DATA:
             return self._data(datagram, kind)
         answer = None
+        if data[1:9].count(0) > _SESSION_ZEROS_MAX:
+            return None
         for reading in _readings(data, datagram.size, kind):
+            if not _is_keyed(data, reading):
+                continue
             found = self._control(datagram, reading, notes)
             if found and (answer is None or found.confidence > answer.confidence):
                 answer = found
@@ -145,6 +159,14 @@ def _readings(data: bytes, size: int, kind: Opcode) -> list[Control]:
     return [*found, wrapped] if wrapped else found
 
 
+def _is_keyed(data: bytes, packet: Control) -> bool:
+    """Whether an HMAC, and what tls-crypt encrypts behind it, look like that, as far as the capture has them."""
+    if packet.hmac_size == 0:
+        return True
+    keyed = data[_WRAPPED_AT : _WRAPPED_AT + _SAMPLE] if packet.hmac_size is None else data[9 : 9 + packet.hmac_size]
+    return len(keyed) < _KEYED_MIN or may_be_key(keyed)
+
+
 def _is_reset_alone(packet: Control, datagram: Datagram) -> bool:
     """Whether a packet is a reset in every byte that a reset has fixed."""
     if packet.opcode not in wire.RESETS:
@@ -168,6 +190,8 @@ def _is_reset_alone(packet: Control, datagram: Datagram) -> bool:
 def _goes_on(before: Control, packet: Control) -> bool:
     """Whether two packets of one direction are of one session, and their numbers count on."""
     if before.session_id != packet.session_id:
+        return False
+    if abs((packet.replay_time or 0) - (before.replay_time or 0)) > _TIME_STEP_MAX_S:
         return False
     if before.replay_id is not None and packet.replay_id is not None:
         return 0 < packet.replay_id - before.replay_id <= _STEP_MAX
