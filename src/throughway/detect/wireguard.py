@@ -78,6 +78,8 @@ class Wireguard:
             if not message.is_plain or not _is_alone_enough(datagram, message):
                 self._remember(datagram, message)
                 return None
+        if not answers and message.type == wire.COOKIE_REPLY and not looks_random(body):
+            return None
         if message.sender is not None:
             if len(self._senders) < _INDICES_MAX:
                 self._senders.add((datagram.from_initiator, message.sender))

@@ -63,6 +63,8 @@ def test_an_initiation_with_a_cookie_waits_for_its_answer_off_its_port() -> None
 def test_a_cookie_reply_is_known_by_whom_it_answers() -> None:
     reply = pack("<II", 3, 0x11111111) + noise(56)
     assert Conversation(53).down(reply).protocol is None
+    assert Conversation(51820).down(reply).protocol == "wireguard"
+    assert Conversation(51820).down(pack("<II", 3, 256) + b"www.example.org".ljust(56, b"\0")).protocol is None
     assert Conversation(53).up(INITIATION).down(reply).flow.answer is not None
     assert Conversation(53).up(INITIATION[:-16] + noise(16, 9)).down(reply).protocol == "wireguard"
 
