@@ -78,7 +78,9 @@ class Wireguard:
             if not message.is_plain or not _is_alone_enough(datagram, message):
                 self._remember(datagram, message)
                 return None
-        if not answers and message.type == wire.COOKIE_REPLY and not looks_random(body):
+        # Whatever has its size and begins with a 3 may be a cookie reply; little else has WireGuard's port at both ends.
+        is_between_both = datagram.source_port == datagram.destination_port
+        if message.type == wire.COOKIE_REPLY and not (answers or is_between_both or looks_random(body)):
             return None
         if message.sender is not None:
             if len(self._senders) < _INDICES_MAX:
