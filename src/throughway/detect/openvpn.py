@@ -77,7 +77,7 @@ class Openvpn:
         if kind in wire.DATA:
             return self._data(datagram, kind)
         answer = None
-        if data[1:9].count(0) > _SESSION_ZEROS_MAX:
+        if data[1:9].count(0) > _SESSION_ZEROS_MAX and not datagram.has_port(PORT):
             return None
         for reading in _readings(data, datagram.size, kind):
             if not _is_keyed(data, reading):

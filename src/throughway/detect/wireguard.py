@@ -78,7 +78,7 @@ class Wireguard:
             if not message.is_plain or not _is_alone_enough(datagram, message):
                 self._remember(datagram, message)
                 return None
-        # Whatever has its size and begins with a 3 may be a cookie reply; little else has WireGuard's port at both ends.
+        # Whatever has its size and begins with a 3 may be one; little else has WireGuard's port at both ends.
         is_between_both = datagram.source_port == datagram.destination_port
         if message.type == wire.COOKIE_REPLY and not (answers or is_between_both or looks_random(body)):
             return None
