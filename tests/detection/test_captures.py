@@ -57,7 +57,7 @@ def test_each_miss_is_explained_by_name(captures: list[Compared]) -> None:
 
 
 @needs_captures
-@pytest.mark.parametrize("port", [500, 1701, 4500, 9993])
+@pytest.mark.parametrize("port", [53, 500, 1194, 1701, 4242, 4500, 4501, 9993, 51820])
 def test_nothing_of_others_is_named_on_the_ports_of_vpns(port: int) -> None:
     """Structure beats port: all that is no VPN, moved to a port whose protocol needs little else to be named."""
     folder = captures_folder()

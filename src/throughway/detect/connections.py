@@ -48,7 +48,7 @@ class Connections:
         if data.startswith(_TLS_HELLO):
             self.is_tls, self.is_interested = True, False
             return None
-        for read in (_pptp, _ike_in_tcp, _request):
+        for read in (_pptp, _ike_in_tcp, _ike_in_tcp_frame, _request):
             answer = read(data, stream.server_port, notes)
             if answer:
                 return answer
@@ -87,6 +87,8 @@ def _begins_openvpn(data: bytes) -> bool:
 def _may_still(data: bytes) -> bool:
     if len(data) < pptp.HEADER_SIZE:
         return True
+    if data[2:6] == NON_ESP_MARKER:
+        return True
     starts = (_IKE_TCP_PREFIX, *_REQUESTS)
     return len(data) < _UNDECIDED_BELOW and any(start.startswith(data[: len(start)]) for start in starts)
 
@@ -118,6 +120,18 @@ def _ike_in_tcp(data: bytes, port: int, notes: Notes) -> Answer | None:
     elif header := esp.parse(message):
         notes.add(f"SPI {header.spi:#010x}")
     return Answer("ike-tcp", CERTAIN, words)
+
+
+def _ike_in_tcp_frame(data: bytes, port: int, notes: Notes) -> Answer | None:
+    """Judge a stream from its middle: a message of IKE behind its length and a marker (RFC 9329 section 3)."""
+    if data[2:6] != NON_ESP_MARKER:
+        return None
+    size = int.from_bytes(data[:2], "big") - 2
+    found = describe(data[6 : 2 + size], size - 4, on_own_port=False)
+    if found is None:
+        return None
+    note_spis(found[2], notes)
+    return Answer("ike-tcp", found[0], f"{found[1]}, behind its length and a marker, TCP {port}")
 
 
 def _request(data: bytes, port: int, notes: Notes) -> Answer | None:

@@ -51,7 +51,7 @@ class Anyconnect:
             return None
         notes.add(f"session {hello.session_id.hex()}")
         words = f"DTLS ClientHello with session {hello.session_id.hex()[:16]}…"
-        if wire.PSK_SUITES.issuperset(hello.suites):
+        if wire.PSK_SUITES.issuperset(hello.suites) and not wire.PSK_GCM.isdisjoint(hello.suites):
             return Answer("anyconnect", STRONG, f"{words} and nothing but shared-key suites, UDP {port}")
         return Answer("anyconnect", SUSPECTED, f"{words}, UDP {port}")
 

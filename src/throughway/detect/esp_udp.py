@@ -29,10 +29,20 @@ _FIRST: Final = 4
 _STEP_MAX: Final = 512
 """Between the sequence numbers of two packets that follow each other here; a capture may have lost some."""
 
+_JUMP: Final = 1 << 14
+"""Between the first two numbers of an SPI, more than this is no count of packets."""
+
 _STEPS_IN_CLEAR: Final = 2
 """So many steps of one make up for a payload that does not look encrypted, as with NULL encryption (RFC 2410)."""
 
 _SPIS_MAX: Final = 32
+
+_ICV_SIZES: Final = (12, 16, 24, 32)
+"""HMAC-MD5 and SHA-1, HMAC-SHA-256 and GMAC, HMAC-SHA-384, HMAC-SHA-512 (RFC 2403, 2404, 4868, 4543)."""
+
+_TRAILER_SIZE: Final = 2
+_NEXT_HEADERS: Final = frozenset({1, 4, 6, 17, 41, 47, 58, 115})
+"""What ESP carries: IP, its transports, ICMP, and tunnels in it."""
 
 _OPENVPN_DATA_V2: Final = 9
 _PEER_IDS: Final = 64
@@ -62,6 +72,10 @@ class EspInUdp:
         if before is None:
             return self._first_of_its_spi(datagram, header, port, notes)
         is_encrypted = looks_encrypted(datagram.payload[HEADER_SIZE:])
+        if not is_encrypted and not _is_in_clear(datagram):
+            return None
+        if not steps and header.sequence - before > _JUMP:
+            return Answer("esp-udp", TAKEN_BACK, "the numbers do not count on")
         steps = steps + 1 if 0 < header.sequence - before <= (_STEP_MAX if is_encrypted else 1) else 0
         self._sequences[datagram.from_initiator, int(header.spi)] = (header.sequence, steps)
         if steps < (1 if is_encrypted else _STEPS_IN_CLEAR):
@@ -79,7 +93,9 @@ class EspInUdp:
         if last is not None:
             _, steps = self._sequences.get((datagram.from_initiator, last), (0, 0))
             return None if steps else Answer("esp-udp", TAKEN_BACK, "no SPI is kept")
-        is_young = header.sequence < _YOUNG and self._looked_at <= _FIRST
+        # What is the datagram's size, or that without some header, is a length and no count.
+        is_length = 0 <= datagram.size - header.sequence <= HEADER_SIZE
+        is_young = header.sequence < _YOUNG and self._looked_at <= _FIRST and not is_length
         is_first = header.sequence <= _FIRST_OF_ALL and datagram.source_port == datagram.destination_port
         if not is_young or not (is_first or looks_encrypted(datagram.payload[HEADER_SIZE:])):
             return None
@@ -95,7 +111,29 @@ def _header(datagram: Datagram) -> EspHeader | None:
         return None
     if datagram.size < _SIZE_MIN or datagram.size % _ALIGNMENT or _is_openvpn_data(int(header.spi)):
         return None
+    # The front half of a number of 64 bits with a flag above, as Mosh has it; a length behind a version, as in IPFIX.
+    if not header.spi & 0xFFFFFF or header.spi & 0xFFFF == datagram.size:
+        return None
     return header
+
+
+def _is_in_clear(datagram: Datagram) -> bool:
+    """Whether this is ESP without encryption (RFC 2410): before the ICV stand the padding, its length, the next header.
+
+    Padding counts from 1 (RFC 4303 section 2.4).
+    """
+    data = datagram.payload
+    if len(data) < datagram.size:
+        return False
+    for icv in _ICV_SIZES:
+        end = len(data) - icv
+        if end < HEADER_SIZE + _TRAILER_SIZE or data[end - 1] not in _NEXT_HEADERS:
+            continue
+        padding = data[end - 2]
+        begin = end - _TRAILER_SIZE - padding
+        if begin >= HEADER_SIZE and data[begin : end - _TRAILER_SIZE] == bytes(range(1, padding + 1)):
+            return True
+    return False
 
 
 def _is_openvpn_data(spi: int) -> bool:

@@ -7,6 +7,12 @@ from throughway.detect.esp_udp import EspInUdp
 from throughway.wire import ike, ike_payloads
 from throughway.wire.udp import IKE_PORT, NAT_T_PORT, NON_ESP_MARKER
 
+_ESP_PORTS: Final = (NAT_T_PORT, 4501)
+"""RFC 3948 section 2.1; GlobalProtect has its ESP on 4501, and keys that it gets over TLS."""
+
+_CUT_MIN: Final = 20
+"""Bytes of a cut-off message that say something: SPIs, next payload, version, exchange type and flags."""
+
 _EXCHANGES: Final[dict[int, dict[int, str]]] = {
     1: {
         1: "Base",
@@ -54,6 +60,8 @@ def describe(message: bytes, size: int, *, on_own_port: bool) -> tuple[float, st
     Off its own ports a message must be exactly as long as it says, and its payloads must be whole. On
     them one of the two is enough, and what broken senders make is read as far as it makes sense.
     """
+    if on_own_port and _CUT_MIN <= len(message) < ike.HEADER_SIZE <= size:
+        return _describe_front(message, size)
     header = ike.parse(message) or (_mended(message, size) if on_own_port else None)
     if header is None or header.size > size or header.flags & ~_FLAGS[header.major_version]:
         return None
@@ -69,6 +77,17 @@ def describe(message: bytes, size: int, *, on_own_port: bool) -> tuple[float, st
         words += " request" if is_request else " response"
     confidence = CERTAIN if is_sound else STRONG
     return confidence, f"{words}, initiator SPI {header.initiator_spi:016x}", header
+
+
+def _describe_front(message: bytes, size: int) -> tuple[float, str, ike.IkeHeader] | None:
+    """Judge a message that the capture cut off within its header, as if its length were right."""
+    front = message[:_CUT_MIN].ljust(ike.HEADER_SIZE - 4, b"\0")
+    header = ike.parse(front + size.to_bytes(4, "big"))
+    if header is None or header.flags & ~_FLAGS[header.major_version]:
+        return None
+    name = _EXCHANGES[header.major_version].get(header.exchange_type)
+    words = f"IKEv{header.major_version} {name}, cut off, initiator SPI {header.initiator_spi:016x}"
+    return (LIKELY, words, header) if name else None
 
 
 def _mended(message: bytes, size: int) -> ike.IkeHeader | None:
@@ -111,7 +130,7 @@ class Ipsec:
         if datagram.size < _SIZE_MIN:
             return False
         data = datagram.payload
-        if datagram.source_port in (IKE_PORT, NAT_T_PORT) or datagram.destination_port in (IKE_PORT, NAT_T_PORT):
+        if any(datagram.has_port(port) for port in (IKE_PORT, *_ESP_PORTS)):
             return True
         at = 21 if data[:4] == NON_ESP_MARKER else 17
         return len(data) > at + 10 and data[at] in (0x10, 0x20)
@@ -134,6 +153,6 @@ class Ipsec:
             return Answer("ike", found[0], f"{found[1]}, UDP {port}")
         if on_own_port and _is_stray_notice(data, size):
             return Answer("ike", LIKELY, f"IKEv1 Informational without cookies, with a notification, UDP {port}")
-        if not self._saw_marker and not datagram.has_port(NAT_T_PORT):
+        if not self._saw_marker and not any(datagram.has_port(port) for port in _ESP_PORTS):
             return None
         return self._esp.look(datagram, port, notes, is_sure=self._saw_marker)

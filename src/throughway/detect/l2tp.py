@@ -29,8 +29,19 @@ _MESSAGES: Final = {
 }
 """RFC 2661 section 3.2; version 3 has the same numbers (RFC 3931 section 6)."""
 
-_PPP_STARTS: Final = (b"\xff\x03", b"\xc0\x21", b"\xc0\x23", b"\xc2\x23", b"\x80\x21", b"\x00\x21", b"\x00\x57")
-"""PPP with its address field, and LCP, PAP, CHAP, IPCP, IPv4 and IPv6 without (RFC 1661 section 2)."""
+_PPP_STARTS: Final = (
+    *(b"\xff\x03", b"\xc0\x21", b"\xc0\x23", b"\xc0\x25", b"\xc2\x23", b"\x80\x21", b"\x80\x57", b"\x80\xfd"),
+    *(b"\x00\x21", b"\x00\x3d", b"\x00\x57", b"\x00\xfd", b"\x21\x45", b"\x57\x60"),
+)
+"""PPP with its address field, and without it LCP, PAP, link quality, CHAP, IPCP, IPV6CP, CCP, IPv4, multilink, IPv6,
+what is compressed or encrypted; IPv4 and IPv6 with a protocol field of one byte (RFC 1661 sections 2 and 6.5)."""
+
+_PPP_SHORT_STARTS: Final = (b"\x21", b"\x3d", b"\x57", b"\xfd")
+"""One byte: too little but in a session that goes on."""
+
+_STUN_COOKIE: Final = 0x2112A442
+"""An Allocate request of TURN without attributes has the first bytes of version 3, and this next (RFC 8489 section 5,
+RFC 8656 section 17)."""
 
 _COOKIE_AND_SUBLAYER: Final = (0, 4, 8, 12)
 """Bytes that may stand between the session ID and the frame: a cookie of 0, 4 or 8 and a sublayer of 0 or 4
@@ -83,7 +94,7 @@ class L2tp:
         return Answer(_IDS[version], CERTAIN, f"L2TPv{version} {name}, {what} {message.connection_id}, UDP {port}")
 
     def _data(self, message: L2tpDataFront, datagram: Datagram, notes: Notes) -> Answer | None:
-        """Judge data by the frame inside; on L2TP's port also by a session that goes on, or the fixed bits of v3."""
+        """Judge data by the frame inside; on L2TP's port also by a session that goes on."""
         inner = datagram.payload[message.payload_at :]
         has_frame = _is_ppp(inner) if message.version == 2 else _is_ethernet(inner)
         on_port = datagram.has_port(PORT)
@@ -91,7 +102,8 @@ class L2tp:
         seen = self._sessions.get(key, 0)
         if seen or len(self._sessions) < _SESSIONS_MAX:
             self._sessions[key] = seen + 1
-        goes_on = on_port and (seen > 0 or message.version == _VERSION_3)
+        fits = message.version == _VERSION_3 or inner.startswith(_PPP_SHORT_STARTS)
+        goes_on = on_port and seen > 0 and fits and message.session_id != _STUN_COOKIE
         if not message.session_id or not (has_frame or goes_on):
             return None
         words = f"session ID {message.session_id}"

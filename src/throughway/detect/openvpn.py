@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes
+from throughway.detect.answers import CERTAIN, LIKELY, STRONG, Answer, Datagram, Notes, looks_random, may_be_key
 from throughway.wire import openvpn as wire
 from throughway.wire.openvpn import Control, Opcode
 
@@ -13,6 +13,10 @@ _ANSWER_SIZE: Final = 26
 """Bytes of a plain server reset: it acknowledges one packet, with the client's session ID."""
 
 _REPLAY_SIZE: Final = 8
+_WRAPPED_AT: Final = 17
+"""Where tls-crypt has its HMAC, and all that is encrypted behind it."""
+
+_KEYED_MIN: Final = 12
 _CRYPTED_RESET_SIZE: Final = wire.TLS_CRYPT_OVERHEAD + 5
 _CRYPTED_ANSWER_SIZES: Final = (wire.TLS_CRYPT_OVERHEAD + 17, wire.TLS_CRYPT_OVERHEAD + 23)
 """With one acknowledgement, and in newer versions with 6 bytes that negotiate early (ssl_pkt.h)."""
@@ -22,7 +26,8 @@ _RETRIES_MAX: Final = 64
 
 _STEP_MAX: Final = 16
 _RUN_LIKELY, _RUN_STRONG = 2, 4
-"""Steps of a data counter in a row, each at most _STEP_MAX, that make data alone likely, and more than that."""
+"""Steps of a data counter in a row, each at most _STEP_MAX, that make data alone likely, and more than that. On its own
+port one step of version 2 is likely."""
 
 PORT: Final = 1194
 """IANA."""
@@ -30,7 +35,15 @@ PORT: Final = 1194
 _PEER_IDS, _NO_PEER_ID = 1 << 16, 0xFFFFFF
 """Servers number their clients from 0, and say so much for none (ssl.c of its source)."""
 
+_SESSION_ZEROS_MAX: Final = 2
+"""Bytes of 0 in a session ID, which is random; more are in one of three million."""
+
+_TIME_STEP_MAX_S: Final = 3600
+"""Between the times of two packets of one session, which are that of its start."""
+
 _STREAMS_MAX: Final = 16
+_SAMPLE: Final = 128
+"""Bytes of data, tag and ciphertext, that are looked at for whether they may be encrypted."""
 
 _RESET_BYTES: Final = frozenset({0x08, 0x10, 0x38, 0x40, 0x50})
 _OTHER_BYTES: Final = frozenset({*range(0x18, 0x38), *range(0x48, 0x50), *range(0x58, 0x60)})
@@ -64,7 +77,11 @@ class Openvpn:
         if kind in wire.DATA:
             return self._data(datagram, kind)
         answer = None
+        if data[1:9].count(0) > _SESSION_ZEROS_MAX and not datagram.has_port(PORT):
+            return None
         for reading in _readings(data, datagram.size, kind):
+            if not _is_keyed(data, reading):
+                continue
             found = self._control(datagram, reading, notes)
             if found and (answer is None or found.confidence > answer.confidence):
                 answer = found
@@ -97,6 +114,8 @@ class Openvpn:
         data = datagram.payload
         if len(data) < head + 4 or datagram.size < head + 4 + 16 or not _may_be_data(datagram, kind):
             return None
+        if not looks_random(data[head + 4 : head + 4 + _SAMPLE]):
+            return None
         key = (datagram.from_initiator, data[:head])
         number = int.from_bytes(data[head : head + 4], "big")
         before, run = self._counters.get(key, (None, 0))
@@ -104,7 +123,7 @@ class Openvpn:
             return None
         run = run + 1 if before is not None and 0 < number - before <= _STEP_MAX else 0
         self._counters[key] = (number, run)
-        needed = _RUN_LIKELY if kind is Opcode.DATA_V2 else _RUN_STRONG
+        needed = _RUN_STRONG if kind is Opcode.DATA_V1 else 1 if datagram.has_port(PORT) else _RUN_LIKELY
         if run < needed:
             return None
         confidence = STRONG if run >= _RUN_STRONG and kind is Opcode.DATA_V2 else LIKELY
@@ -140,6 +159,14 @@ def _readings(data: bytes, size: int, kind: Opcode) -> list[Control]:
     return [*found, wrapped] if wrapped else found
 
 
+def _is_keyed(data: bytes, packet: Control) -> bool:
+    """Whether an HMAC, and what tls-crypt encrypts behind it, look like that, as far as the capture has them."""
+    if packet.hmac_size == 0:
+        return True
+    keyed = data[_WRAPPED_AT : _WRAPPED_AT + _SAMPLE] if packet.hmac_size is None else data[9 : 9 + packet.hmac_size]
+    return len(keyed) < _KEYED_MIN or may_be_key(keyed)
+
+
 def _is_reset_alone(packet: Control, datagram: Datagram) -> bool:
     """Whether a packet is a reset in every byte that a reset has fixed."""
     if packet.opcode not in wire.RESETS:
@@ -148,7 +175,8 @@ def _is_reset_alone(packet: Control, datagram: Datagram) -> bool:
     if packet.hmac_size is None:
         number = (packet.replay_id or 0) & 0xFFFF
         if packet.opcode is Opcode.RESET_CLIENT_V3:
-            return number <= _RETRIES_MAX and wire.wrapped_key_fits(datagram.payload, size)
+            is_cut = len(datagram.payload) < size
+            return number <= _RETRIES_MAX and (is_cut or wire.wrapped_key_fits(datagram.payload, size))
         sizes = (_CRYPTED_RESET_SIZE,) if packet.opcode in wire.CLIENT_RESETS else _CRYPTED_ANSWER_SIZES
         return number <= _RETRIES_MAX and size in sizes
     if packet.packet_id != 0 or (packet.replay_id or 0) > _RETRIES_MAX:
@@ -163,8 +191,11 @@ def _goes_on(before: Control, packet: Control) -> bool:
     """Whether two packets of one direction are of one session, and their numbers count on."""
     if before.session_id != packet.session_id:
         return False
+    if abs((packet.replay_time or 0) - (before.replay_time or 0)) > _TIME_STEP_MAX_S:
+        return False
     if before.replay_id is not None and packet.replay_id is not None:
         return 0 < packet.replay_id - before.replay_id <= _STEP_MAX
     if before.packet_id is not None and packet.packet_id is not None:
         return 0 < packet.packet_id - before.packet_id <= _STEP_MAX
-    return True
+    # Acknowledgements have no number of their own: those that they acknowledge count on.
+    return 0 < max(packet.acknowledged, default=0) - max(before.acknowledged, default=0) <= _STEP_MAX

@@ -10,6 +10,11 @@ _NEBULA_PORT: Final = 4242
 _PAIRS_MAX: Final = 8
 _STEP_MAX: Final = 256
 
+_INDEX_MIN: Final = 1 << 16
+"""Indices of Nebula are random; what is below is a count of something else, but for one in 65,536."""
+
+_SAMPLE: Final = 128
+
 _SOFTETHER_COUNT: Final = bytes(3)
 _SOFTETHER_NAMES: Final = (b"\0\0\0\x07opcode", b"\0\0\0\x08tran_id")
 _SOFTETHER_START: Final = b"IP="
@@ -78,7 +83,7 @@ class Nebula:
         words = f"Nebula {nebula.NAMES[header.type]}, UDP {port}"
         if header.type == nebula.HANDSHAKE:
             return self._handshake(datagram, header, words, notes)
-        if not header.remote_index:
+        if header.remote_index < _INDEX_MIN or not looks_random(datagram.payload[nebula.HEADER_SIZE :][:_SAMPLE]):
             return None
         key = (datagram.from_initiator, header.remote_index)
         before, run = self._counters.get(key, (None, 0))
@@ -95,7 +100,7 @@ class Nebula:
     def _handshake(self, datagram: Datagram, header: nebula.NebulaHeader, words: str, notes: Notes) -> Answer | None:
         """Judge a handshake: the first message has no index yet and counter 1, the second an index and counter 2."""
         is_first = header.counter == 1 and not header.remote_index
-        is_second = header.counter == 2 and header.remote_index
+        is_second = header.counter == 2 and header.remote_index >= _INDEX_MIN
         key = datagram.payload[nebula.HEADER_SIZE : nebula.HEADER_SIZE + 256]
         if datagram.size < nebula.HANDSHAKE_SIZE_MIN or not (is_first or is_second):
             return None

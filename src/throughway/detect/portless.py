@@ -10,10 +10,14 @@ from throughway.wire import ah, esp, gre, ip, l2tpv3
 _PPP: Final = 0x880B
 """Protocol type of PPTP's GRE (RFC 2637 section 4.1)."""
 
+_EOIP: Final = 0x6400
+"""Protocol type of RouterOS's Ethernet over IP, in a header of version 1 with its key field."""
+
 GRE_IN_UDP_PORT: Final = 4754
 """RFC 8086 section 8."""
 
 _INNER: Final = {0x0800: 4, 0x86DD: 6}
+_IP_SIZES: Final = {4: 20, 6: 40}
 
 
 def judge(protocol: int, datagram: Datagram, notes: Notes, is_ipv4: bool) -> Answer | None:
@@ -48,8 +52,13 @@ def _ah(datagram: Datagram, notes: Notes, is_ipv4: bool) -> Answer | None:
 def _gre(datagram: Datagram, notes: Notes, is_ipv4: bool) -> Answer | None:
     header = gre.parse(datagram.payload)
     if header is None:
-        return None
+        return _gre_in_part(datagram)
     if header.version == gre.VERSION_PPTP:
+        if header.payload_type == _EOIP and header.key is not None:
+            # Behind the payload's length stands the tunnel's ID, and that little-endian.
+            tunnel_id = (header.key & 0xFF) << 8 | header.key >> 8 & 0xFF
+            notes.add(f"tunnel ID {tunnel_id}")
+            return Answer("gre", STRONG, f"GRE as EoIP has it, tunnel ID {tunnel_id}")
         if header.payload_type != _PPP:
             return None
         notes.add(f"call {header.call_id}")
@@ -58,6 +67,15 @@ def _gre(datagram: Datagram, notes: Notes, is_ipv4: bool) -> Answer | None:
         notes.add(f"key {header.key:#x}")
     key = "no key" if header.key is None else f"key {header.key:#x}"
     return Answer("gre", STRONG, f"GRE, {key}, protocol type {header.payload_type:#06x}")
+
+
+def _gre_in_part(datagram: Datagram) -> Answer | None:
+    """Judge what the parser refuses: cut off, or of version 0 with the source routes of RFC 1701."""
+    data = datagram.payload
+    if len(data) < gre.HEADER_SIZE_MIN and len(data) < datagram.size:
+        return Answer("gre", LIKELY, "IP protocol 47, cut off before its protocol type")
+    is_version_0 = len(data) >= gre.HEADER_SIZE_MIN and not data[1] & 0x07
+    return Answer("gre", LIKELY, "GRE version 0, with source routes or cut off") if is_version_0 else None
 
 
 def _l2tpv3(datagram: Datagram, notes: Notes, is_ipv4: bool) -> Answer | None:
@@ -88,6 +106,8 @@ def _inner(datagram: Datagram, version: int, protocol: str, words: str) -> Answe
     """Judge what the IP header calls IP: a packet of that version must be inside, and fit."""
     data = datagram.payload
     inner = ip.front(data)
+    if inner is None and 0 < len(data) < min(datagram.size, _IP_SIZES[version]) and data[0] >> 4 == version:
+        return Answer(protocol, LIKELY, f"{words}, cut off")
     if inner is None or data[0] >> 4 != version or inner.payload_at + inner.size > datagram.size:
         return None
     return Answer(protocol, STRONG, f"{words}, with IP protocol {inner.protocol} inside")

@@ -13,6 +13,12 @@ _DISCO_SIZE_MIN: Final = len(DISCO_MAGIC) + 32 + 24
 _NO_COOKIE: Final = bytes(16)
 """mac2 of a message to a peer that is not under load (whitepaper section 5.4.4)."""
 
+_INDEX_MIN: Final = 1 << 16
+"""Indices are random, or begin with random bits; what is below is a count of something else, but for one in 65,536."""
+
+_SAMPLE: Final = 128
+"""Bytes of a message that are looked at for whether they may be keys or ciphertext."""
+
 _STEP_MAX: Final = 256
 _INDICES_MAX: Final = 32
 _YOUNG: Final = 1 << 32
@@ -66,10 +72,15 @@ class Wireguard:
     ) -> Answer | None:
         answers = message.receiver is not None and (not datagram.from_initiator, message.receiver) in self._senders
         body = datagram.payload[12 : datagram.size - 16]
-        if not answers and not datagram.has_port(PORT) and not looks_random(body):
-            return None
-        if not answers and not message.is_plain:
-            self._remember(datagram, message)
+        if not answers and not datagram.has_port(PORT):
+            if not looks_random(body):
+                return None
+            if not message.is_plain or not _is_alone_enough(datagram, message):
+                self._remember(datagram, message)
+                return None
+        # Whatever has its size and begins with a 3 may be one; little else has WireGuard's port at both ends.
+        is_between_both = datagram.source_port == datagram.destination_port
+        if message.type == wire.COOKIE_REPLY and not (answers or is_between_both or looks_random(body)):
             return None
         if message.sender is not None:
             if len(self._senders) < _INDICES_MAX:
@@ -77,13 +88,18 @@ class Wireguard:
             notes.add(f"index {message.sender:#010x}")
         if answers:
             return Answer("wireguard", CERTAIN, f"{words}, to index {message.receiver:#010x}, UDP {port}")
-        confidence = STRONG if looks_random(body) and message.type != wire.COOKIE_REPLY else LIKELY
+        if not message.is_plain:
+            return None
+        confidence = STRONG if looks_random(body) and _is_alone_enough(datagram, message) else LIKELY
         index = message.sender if message.sender is not None else message.receiver
         return Answer("wireguard", confidence, f"{words}, index {index:#010x}, UDP {port}")
 
     def _remember(self, datagram: Datagram, message: wire.WireguardMessage) -> None:
-        """Remember an initiation whose three bytes are filled; it takes a response to its index to name the flow."""
-        is_initiation = message.type == wire.INITIATION and datagram.payload[-16:] == _NO_COOKIE
+        """Remember an initiation that says too little alone; it takes a response to its index to name the flow.
+
+        With its three bytes filled it has no fixed byte but the first, so that its mac2 must be zero.
+        """
+        is_initiation = message.type == wire.INITIATION and (message.is_plain or _has_no_cookie(datagram))
         if is_initiation and message.sender is not None and len(self._senders) < _INDICES_MAX:
             self._senders.add((datagram.from_initiator, message.sender))
 
@@ -94,6 +110,8 @@ class Wireguard:
         if message.receiver is None or message.counter is None:
             return None
         answers = (not datagram.from_initiator, message.receiver) in self._senders
+        if not answers and (message.receiver < _INDEX_MIN or not looks_random(datagram.payload[16 : 16 + _SAMPLE])):
+            return None
         key = (datagram.from_initiator, message.receiver)
         before = self._counters.get(key)
         if before is not None or len(self._counters) < _INDICES_MAX:
@@ -104,5 +122,15 @@ class Wireguard:
             notes.add(f"index {message.receiver:#010x}")
             how = "as in the handshake" if answers else f"counters {before} and {message.counter}"
             return Answer("wireguard", CERTAIN if answers else STRONG, f"{words}, {how}, UDP {port}")
-        is_likely = datagram.has_port(PORT) and message.counter < _YOUNG and looks_random(datagram.payload[16:])
+        is_likely = datagram.has_port(PORT) and message.counter < _YOUNG
         return Answer("wireguard", LIKELY, f"{words}, UDP {port}") if is_likely else None
+
+
+def _has_no_cookie(datagram: Datagram) -> bool:
+    """Whether the message ends with a mac2 of zero, or was cut off before it."""
+    return len(datagram.payload) < datagram.size or datagram.payload[-16:] == _NO_COOKIE
+
+
+def _is_alone_enough(datagram: Datagram, message: wire.WireguardMessage) -> bool:
+    """Whether a handshake message shows 16 bytes of zero where a peer that is not under load leaves them."""
+    return message.type in (wire.INITIATION, wire.RESPONSE) and _has_no_cookie(datagram)

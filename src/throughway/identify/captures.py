@@ -1,12 +1,14 @@
-"""Capture files, frame by frame: pcap and pcapng, in any byte order, as far as they are sound.
+"""Capture files, frame by frame: pcap and pcapng, in any byte order, gzip's too, as far as they are sound.
 
 dpkt reads pcap, and the blocks of pcapng; the walk over blocks is ours, since dpkt's own takes the first interface's
 link type and time for all (record 0016). No frame is kept, and no length in a file makes us ask for more than a frame
 may have.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from gzip import BadGzipFile, GzipFile
 from io import BufferedReader
 from pathlib import Path
 from struct import Struct
@@ -30,6 +32,8 @@ _OPTION_RESOLUTION, _OPTION_OFFSET = 9, 14
 _ENHANCED_SIZE_MIN: Final = 32
 _INTERFACES_MAX: Final = 4096
 _RESOLUTION_DEFAULT: Final = 1e6
+_GZIP: Final = b"\x1f\x8b"
+"""RFC 1952 section 2.3.1."""
 
 
 class Damaged(Exception):
@@ -59,7 +63,9 @@ class Capture:
     def __init__(self, path: Path) -> None:
         """Open a file. Raises OSError where it cannot be opened."""
         self.size_bytes = path.stat().st_size
-        self._file = _Whole(path.open("rb"))
+        self._on_disk = path.open("rb")
+        is_compressed = self._on_disk.peek(2)[:2] == _GZIP
+        self._file = _Whole(GzipFile(fileobj=self._on_disk) if is_compressed else self._on_disk)
 
     def __enter__(self) -> Self:
         return self
@@ -67,12 +73,12 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._on_disk.close()
 
     @property
     def position_bytes(self) -> int:
-        """How far the file has been read."""
-        return self._file.read_bytes
+        """How far the file has been read; of a compressed one, before it is unpacked."""
+        return self._on_disk.tell()
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames. Raises Damaged where the file is no capture, or not sound any further."""
@@ -83,8 +89,10 @@ class Capture:
             yield from _pcapng(self._file) if first[:4] == b"\x0a\x0d\x0d\x0a" else _pcap(self._file)
         except (DpktError, ValueError, OverflowError, ArithmeticError) as error:
             raise Damaged(
-                f"it is no capture file that can be read, from byte {self.position_bytes} on: {error}"
+                f"it is no capture file that can be read, from byte {self._file.read_bytes} on: {error}"
             ) from error
+        except (EOFError, zlib.error, BadGzipFile) as error:
+            raise Damaged(f"its compression is damaged, before byte {self.position_bytes}: {error}") from error
         except OSError as error:
             raise Damaged(f"reading failed at byte {self.position_bytes}: {error.strerror}") from error
 
@@ -95,7 +103,7 @@ class _Whole:
     dpkt takes a short read for a short packet, and a length of gigabytes for a wish.
     """
 
-    def __init__(self, file: BufferedReader) -> None:
+    def __init__(self, file: BufferedReader | GzipFile) -> None:
         self._file = file
         self.read_bytes = 0
         self.name = "capture"
@@ -115,10 +123,6 @@ class _Whole:
         self.read_bytes += len(data)
         self.may_end = False
         return data
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def _pcap(file: _Whole) -> Iterator[Frame]:

@@ -1,10 +1,13 @@
 """What a run of a scenario found, for programs and for people."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from rich.table import Table
 
+from throughway.lab.detected import Detected
+from throughway.lab.gateway import GatewayKind
 from throughway.lab.outcome import Outcome
 from throughway.lab.transfer import Transfer
 
@@ -45,36 +48,55 @@ class ClientReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Outcome):
-    """One run with real peers."""
+    """One run with real peers. `detected` says by the client's name what its flows are, `expected` what they should be.
+
+    A client that is not in `detected` was not looked at.
+    """
 
     clients: tuple[ClientReport, ...]
+    expected: tuple[str, ...] = ()
+    detected: Mapping[str, Detected] = field(default_factory=dict)
 
     @property
     def did_all(self) -> bool:
-        """Whether every tunnel carries data."""
-        return all(client.has_passed for client in self.clients)
+        """Whether every tunnel carries data; through Throughway, whether each was detected as what it is, too."""
+        carries = all(client.has_passed for client in self.clients)
+        return carries and not (self.gateway is GatewayKind.THROUGHWAY and self._mistaken())
+
+    def _mistaken(self) -> list[str]:
+        """Name the clients that were detected as something else, with what that is."""
+        return [
+            f"{name} as {found.words()}" for name, found in self.detected.items() if not found.is_just(self.expected)
+        ]
 
     def details(self) -> dict[str, object]:
         """Return what was found of each client."""
-        return {"clients": [client.to_json() for client in self.clients]}
+        return {
+            "clients": [client.to_json() for client in self.clients],
+            "detected": {name: list(found.protocols) for name, found in self.detected.items()},
+        }
 
     def table(self) -> Table:
         """Return the table that `lab run` prints."""
         table = Table(title=f"{self.scenario} through {self.gateway}")
-        for heading in ("client", "address", "tunnel", "pings", "first reply", "transfer"):
+        for heading in ("client", "address", "tunnel", "pings", "first reply", "transfer", "detected as"):
             table.add_column(heading)
         for client in self.clients:
             first = "" if client.first_reply_s is None else f"{client.first_reply_s:.2f} s"
             pings = f"{client.pings_received} of {client.pings_sent}" if client.pings_sent else ""
-            table.add_row(
-                client.name, client.address, "up" if client.tunnel_up else "down", pings, first, _told(client.transfer)
-            )
+            up = "up" if client.tunnel_up else "down"
+            found = self.detected.get(client.name)
+            detected = found.words() if found else ""
+            table.add_row(client.name, client.address, up, pings, first, _told(client.transfer), detected)
         return table
 
     def failure(self) -> str:
-        """Name the clients whose tunnels do not carry data."""
+        """Name the clients whose tunnels do not carry data, and those that were detected as something else."""
         down = [client.name for client in self.clients if not client.has_passed]
-        return f"without a working tunnel: {', '.join(down)}" if down else ""
+        told = [f"without a working tunnel: {', '.join(down)}"] if down else []
+        if mistaken := self._mistaken():
+            told.append(f"not detected as just {', '.join(self.expected)}: {'; '.join(mistaken)}")
+        return "; ".join(told)
 
 
 def _told(transfer: Transfer | None) -> str:

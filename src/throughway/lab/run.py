@@ -6,7 +6,7 @@ packets of our own: let it look, and report.
 
 from collections.abc import Mapping, Sequence
 
-from throughway.lab import leaks
+from throughway.lab import detected, leaks
 from throughway.lab.checked import CheckedScenario, CheckReport
 from throughway.lab.gateway import GatewayKind
 from throughway.lab.leaks import Leaks
@@ -74,7 +74,15 @@ def run_in(
         transfers = {client.name: Transfer(0, 0, intact=False) for client in started}
         transfers |= transfer_through(up, transfer_bytes, progress)
     rows = client_reports(started, replies, counts, transfers)
-    return Report(scenario=scenario.name, gateway=kind, clients=rows, leaks=leaks_of(bed), reboots=tuple(bed.reboots()))
+    return Report(
+        scenario=scenario.name,
+        gateway=kind,
+        clients=rows,
+        expected=scenario.detected,
+        detected=detected.in_captures(started, bed.topology.router_outside, *bed.captures),
+        leaks=leaks_of(bed),
+        reboots=tuple(bed.reboots()),
+    )
 
 
 def look_in(bed: Testbed, scenario: CheckedScenario, kind: GatewayKind, progress: Progress) -> CheckReport:

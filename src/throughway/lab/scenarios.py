@@ -30,6 +30,7 @@ _VPNS: Final = (
         8,
         (*programs.GUEST, *strongswan.PROGRAMS, *vpnc.PROGRAMS),
         EspNative,
+        ("ike", "esp"),
         masquerade_fails=True,
     ),
     VpnScenario(
@@ -39,17 +40,23 @@ _VPNS: Final = (
         8,
         (*programs.GUEST, *pptp.PROGRAMS),
         Pptp,
+        ("pptp", "pptp-gre"),
         masquerade_fails=True,
     ),
-    VpnScenario("openvpn-udp", "clients with OpenVPN over UDP to one server", 2, 8, openvpn.PROGRAMS, OpenVpn),
-    VpnScenario("wireguard", "clients with WireGuard to one server", 2, 8, wireguard.PROGRAMS, WireGuard),
+    VpnScenario(
+        "openvpn-udp", "clients with OpenVPN over UDP to one server", 2, 8, openvpn.PROGRAMS, OpenVpn, ("openvpn",)
+    ),
+    VpnScenario(
+        "wireguard", "clients with WireGuard to one server", 2, 8, wireguard.PROGRAMS, WireGuard, ("wireguard",)
+    ),
     VpnScenario(
         "openvpn-tcp",
         "clients with OpenVPN over TCP to one server",
         2,
         8,
         openvpn.PROGRAMS,
-        partial(OpenVpn, transport="tcp"),
+        partial(OpenVpn, wire=openvpn.Wire("tcp")),
+        ("openvpn",),
     ),
     VpnScenario(
         "l2tp",
@@ -58,6 +65,7 @@ _VPNS: Final = (
         8,
         (*programs.GUEST, "unshare", *l2tp.PROGRAMS),
         L2tp,
+        ("l2tpv2",),
     ),
     VpnScenario(
         "l2tp-ipsec",
@@ -67,6 +75,7 @@ _VPNS: Final = (
         1,
         (*programs.GUEST, "unshare", *strongswan.PROGRAMS, *l2tp.PROGRAMS),
         partial(L2tp, with_ipsec=True),
+        ("ike", "ike-natt"),
     ),
     VpnScenario(
         "anyconnect",
@@ -75,6 +84,7 @@ _VPNS: Final = (
         8,
         anyconnect.PROGRAMS,
         AnyConnect,
+        ("anyconnect",),
     ),
     VpnScenario(
         "ikev2-natt",
@@ -83,6 +93,7 @@ _VPNS: Final = (
         8,
         libipsec.PROGRAMS,
         Ikev2Natt,
+        ("ike", "ike-natt"),
     ),
     VpnScenario(
         "ikev2-native",
@@ -91,6 +102,7 @@ _VPNS: Final = (
         4,
         (*programs.GUEST, "unshare", *libreswan.PROGRAMS),
         Ikev2Native,
+        ("ike", "esp"),
         masquerade_fails=True,
     ),
     VpnScenario(
@@ -100,6 +112,7 @@ _VPNS: Final = (
         8,
         (*programs.GUEST, *strongswan.PROGRAMS, *vpnc.PROGRAMS),
         partial(EspNative, accounts=1),
+        ("ike", "esp"),
         masquerade_fails=True,
     ),
     VpnScenario(
@@ -109,6 +122,7 @@ _VPNS: Final = (
         8,
         (*programs.GUEST, *strongswan.PROGRAMS, *vpnc.PROGRAMS),
         partial(EspNative, on_router=True),
+        ("ike", "esp"),
         masquerade_fails=True,
     ),
     VpnScenario(
@@ -118,6 +132,7 @@ _VPNS: Final = (
         8,
         (*programs.GUEST, *strongswan.PROGRAMS, *vpnc.PROGRAMS),
         partial(EspNative, keeps_port=True),
+        ("ike", "esp"),
         masquerade_fails=True,
     ),
     VpnScenario(
@@ -127,6 +142,7 @@ _VPNS: Final = (
         8,
         programs.GUEST,
         partial(InGuests, kind=manual.ESP),
+        ("esp",),
         masquerade_fails=True,
     ),
     VpnScenario(
@@ -136,6 +152,7 @@ _VPNS: Final = (
         8,
         programs.GUEST,
         partial(InGuests, kind=manual.GRE),
+        ("gre",),
         masquerade_fails=True,
     ),
     VpnScenario(
@@ -145,11 +162,63 @@ _VPNS: Final = (
         8,
         (),
         L2tpv3,
+        ("l2tpv3",),
         masquerade_fails=True,
     ),
 )
 
-VPNS: Final = {scenario.name: scenario for scenario in _VPNS}
+
+def _openvpn(name: str, wire: openvpn.Wire) -> VpnScenario:
+    shows = f"clients with OpenVPN over {wire.transport.upper()} port {wire.port}, {wire.protection}, to one server"
+    return VpnScenario(name, shows, 2, 8, openvpn.PROGRAMS, partial(OpenVpn, wire=wire), ("openvpn",))
+
+
+_ELSEWHERE: Final = (
+    _openvpn("openvpn-tls-auth", openvpn.Wire("udp", 443, "tls-auth")),
+    _openvpn("openvpn-tls-crypt", openvpn.Wire("udp", 53, "tls-crypt")),
+    _openvpn("openvpn-tls-crypt-v2", openvpn.Wire("udp", 4500, "tls-crypt-v2")),
+    _openvpn("openvpn-tcp-443", openvpn.Wire("tcp", 443, "tls-crypt")),
+    _openvpn("openvpn-tcp-tls-auth", openvpn.Wire("tcp", 8443, "tls-auth")),
+    VpnScenario(
+        "wireguard-53",
+        "clients with WireGuard on UDP 53 to one server",
+        2,
+        8,
+        wireguard.PROGRAMS,
+        partial(WireGuard, port=53),
+        ("wireguard",),
+    ),
+    VpnScenario(
+        "anyconnect-8443",
+        "clients with openconnect to one ocserv on TCP and UDP 8443",
+        2,
+        8,
+        anyconnect.PROGRAMS,
+        partial(AnyConnect, port=8443),
+        ("anyconnect",),
+    ),
+    VpnScenario(
+        "ikev2-6500",
+        "clients with IKEv2 and ESP in UDP on port 6500, from any port, to one server",
+        2,
+        8,
+        libipsec.PROGRAMS,
+        partial(Ikev2Natt, port=6500),
+        ("ike-natt",),
+    ),
+    VpnScenario(
+        "l2tp-6701",
+        "clients with L2TP (RFC 2661) on UDP 6701 to one server",
+        2,
+        8,
+        (*programs.GUEST, "unshare", *l2tp.PROGRAMS),
+        partial(L2tp, port=6701),
+        ("l2tpv2",),
+    ),
+)
+"""The VPNs that have ports, on others than their own, and OpenVPN's ways to wrap its control channel."""
+
+VPNS: Final = {scenario.name: scenario for scenario in (*_VPNS, *_ELSEWHERE)}
 """The scenarios with real peers, by name."""
 
 SWITCHES: Final = CheckedScenario(

@@ -12,7 +12,8 @@ from throughway.lab.testbed import Testbed
 class VpnScenario:
     """A VPN with several clients on the inside to one server outside. `peers` adds them to a testbed.
 
-    `masquerade_fails` says that a plain Linux router cannot carry them all.
+    `detected` are the catalogue's IDs of all that each client and its server exchange. `masquerade_fails` says that a
+    plain Linux router cannot carry them all.
     """
 
     name: str
@@ -21,6 +22,7 @@ class VpnScenario:
     clients_max: int
     programs: tuple[str, ...]
     peers: Callable[[Testbed, int], Peers]
+    detected: tuple[str, ...]
     masquerade_fails: bool = False
 
     def what_is_missing(self) -> str | None:

@@ -22,9 +22,13 @@ _HELLO_AT: Final = RECORD_HEADER_SIZE + 12
 _RECORD_MAX: Final = (1 << 14) + 2048
 
 PSK_SUITES: Final = frozenset(
-    {*range(0x8A, 0x8E), *range(0xA8, 0xAA), *range(0xAE, 0xB2), 0xCCAB, *range(0xC0A4, 0xC0A6), 0xC0A8, 0xC0A9}
+    {*range(0x8A, 0x8E), *range(0xA8, 0xAA), *range(0xAE, 0xB2), 0xCCAB, *range(0xC0A4, 0xC0A6)}
 )
-"""Cipher suites whose only key is a shared one (RFC 4279, 5487, 6655, 7905)."""
+"""Cipher suites whose only key is a shared one (RFC 4279, 5487, 6655, 7905), without those with a tag of 8 bytes: these
+are for small devices, whose CoAP resumes sessions too (RFC 7252 section 9.1.3.1)."""
+
+PSK_GCM: Final = frozenset({0x00A8, 0x00A9})
+"""AES-GCM with a shared key alone (RFC 5487 section 2)."""
 
 _SIGNALLING: Final = frozenset({0x00FF, 0x5600})
 """Values in the list of suites that are none (RFC 5746 section 3.3, RFC 7507 section 3)."""

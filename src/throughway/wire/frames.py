@@ -15,6 +15,11 @@ _PPP_IP: Final = frozenset({0x0021, 0x0057})
 """PPP's numbers of IPv4 and IPv6 (RFC 1332 section 2, RFC 5072 section 2)."""
 
 _SNAP: Final = b"\xaa\xaa\x03"
+_LENGTH_MAX: Final = 1500
+"""Up to this, Ethernet's type is a length, and LLC follows (IEEE 802.3 section 3.2.6)."""
+
+_NFLOG_HEADER_SIZE, _NFLOG_ATTRIBUTE_SIZE, _NFLOG_PAYLOAD = 4, 4, 9
+_IEEE_802_11 = 105
 _LAYERS_MAX: Final = 12
 """Tags and labels in one frame, so that a crafted one ends."""
 
@@ -57,6 +62,8 @@ def _behind_ethertype(frame: bytes, at: int) -> int | None:
             return _behind_labels(frame, at)
         elif kind == _ETHERTYPE_PPPOE:
             return at + 8 if _number(frame, at + 6) in _PPP_IP else None
+        elif kind <= _LENGTH_MAX and frame[at : at + 3] == _SNAP:
+            at += 6
         else:
             return None
     return None
@@ -135,6 +142,55 @@ def _radiotap(frame: bytes) -> int | None:
     return _wifi(frame, int.from_bytes(frame[2:4], "little")) if len(frame) >= 4 else None
 
 
+def _ppp_with_direction(frame: bytes) -> int | None:
+    """A byte says who sent the frame; it stands before PPP, or in the place of its address field."""
+    if frame[1:2] == b"\x03":
+        return 4 if _number(frame, 2) in _PPP_IP else None
+    at = _ppp(frame[1:])
+    return None if at is None else at + 1
+
+
+def _llc(frame: bytes) -> int | None:
+    return _behind_ethertype(frame, 6) if frame[:3] == _SNAP else None
+
+
+def _pflog(frame: bytes) -> int | None:
+    """OpenBSD's packet filter: the first byte is the header's length, padded to four bytes."""
+    return _raw_at(frame, (frame[0] + 3) & ~3) if frame else None
+
+
+def _enc(frame: bytes) -> int | None:
+    return _raw_at(frame, 12)
+
+
+def _ppi(frame: bytes) -> int | None:
+    """Per-packet information, most often of 802.11: version, flags, length and link type, little-endian."""
+    if len(frame) < 8:
+        return None
+    at, link_type = int.from_bytes(frame[2:4], "little"), int.from_bytes(frame[4:8], "little")
+    if link_type == _IEEE_802_11:
+        return _wifi(frame, at)
+    inner = ip_offset(link_type, frame[at:]) if at >= 8 and link_type != 192 else None
+    return None if inner is None else at + inner
+
+
+def _nflog(frame: bytes) -> int | None:
+    """Linux's log of its packet filter: attributes with length and type, little-endian as a rule; one is the packet."""
+    at = _NFLOG_HEADER_SIZE
+    for _ in range(_LAYERS_MAX * 2):
+        size, kind = (int.from_bytes(frame[at + n : at + n + 2], "little") for n in (0, 2))
+        if kind & 0x7FFF == _NFLOG_PAYLOAD:
+            return _raw_at(frame, at + _NFLOG_ATTRIBUTE_SIZE)
+        if size < _NFLOG_ATTRIBUTE_SIZE:
+            return None
+        at += (size + 3) & ~3
+    return None
+
+
+def _raw_at(frame: bytes, at: int) -> int | None:
+    return at if len(frame) > at and frame[at] >> 4 in (4, 6) else None
+
+
 _READERS: Final[dict[int, Callable[[bytes], int | None]]] = {
     0: _family,
     1: _ethernet,
@@ -143,13 +199,20 @@ _READERS: Final[dict[int, Callable[[bytes], int | None]]] = {
     14: _raw,
     50: _ppp,
     51: _pppoe,
+    100: _llc,
     101: _raw,
     104: _cisco_hdlc,
     105: _wifi,
     108: _family,
+    109: _enc,
     113: _cooked,
+    117: _pflog,
     127: _radiotap,
+    166: _ppp_with_direction,
+    192: _ppi,
+    204: _ppp_with_direction,
     228: _raw,
     229: _raw,
+    239: _nflog,
     276: _cooked_2,
 }

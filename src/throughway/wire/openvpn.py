@@ -64,7 +64,10 @@ _EARLY_NEGOTIATION: Final = 0xFFFF0000
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control packet as far as it is in clear. `hmac_size` is None for tls-crypt, whose acknowledgements are not."""
+    """A control packet as far as it is in clear. `hmac_size` is None for tls-crypt, whose acknowledgements are not.
+
+    `replay_time` is in seconds since 1970, and that of the sender's start rather than the packet's.
+    """
 
     opcode: Opcode
     key_id: int
@@ -74,6 +77,7 @@ class Control:
     acknowledged: tuple[int, ...]
     remote_session_id: int | None
     packet_id: int | None
+    replay_time: int | None = None
 
 
 def opcode(first: int) -> Opcode | None:
@@ -88,7 +92,7 @@ def parse_control(data: bytes, size: int, hmac_size: int) -> Control | None:
     if kind is None or kind in DATA or (kind in RESETS and data[0] & 7):
         return None
     session_id: int = _SESSION.unpack_from(data, 1)[0]
-    at, replay_id = 9, None
+    at, replay_id, time = 9, None, None
     if hmac_size:
         at += hmac_size
         if len(data) < at + _REPLAY.size:
@@ -110,7 +114,7 @@ def parse_control(data: bytes, size: int, hmac_size: int) -> Control | None:
     packet_id = _NUMBER.unpack_from(data, behind)[0] if has_id else None
     if any(number >= _PACKET_ID_MAX for number in (*acknowledged, packet_id or 0)):
         return None
-    return Control(kind, data[0] & 7, session_id, hmac_size, replay_id, acknowledged, remote, packet_id)
+    return Control(kind, data[0] & 7, session_id, hmac_size, replay_id, acknowledged, remote, packet_id, time)
 
 
 def parse_wrapped(data: bytes, size: int) -> Control | None:
@@ -126,7 +130,7 @@ def parse_wrapped(data: bytes, size: int) -> Control | None:
     number = replay_id & ~_EARLY_NEGOTIATION if is_early else replay_id
     if not 0 < number < _PACKET_ID_MAX:
         return None
-    return Control(kind, data[0] & 7, session_id, None, replay_id, (), None, None)
+    return Control(kind, data[0] & 7, session_id, None, replay_id, (), None, None, time)
 
 
 def wrapped_key_fits(data: bytes, size: int) -> bool:

@@ -41,6 +41,17 @@ def test_ike_in_tcp_is_its_prefix() -> None:
     assert talk.flow.notes.words()[0] == "initiator SPI 9f01020304050607"
 
 
+def test_ike_in_tcp_from_the_middle_is_a_message_behind_its_length() -> None:
+    message = bytes(4) + AUTH
+    whole = pack("!H", 2 + len(message)) + message
+    assert Conversation(4500).says(whole).protocol == "ike-tcp"
+    talk = Conversation(443).says(whole[:30])
+    assert talk.protocol is None
+    assert talk.says(whole[30:]).protocol == "ike-tcp"
+    assert Conversation(4500).says(pack("!H", 99) + message).protocol is None
+    assert Conversation(4500).says(pack("!H", 66) + bytes(4) + noise(60)).protocol is None
+
+
 @pytest.mark.parametrize(
     ("request_line", "protocol"),
     [

@@ -38,6 +38,9 @@ def named(detector: Detector) -> list[str | None]:
         (4, noise(60), None, ()),
         (4, ipv4(17, udp(1, 2, b"xyz"))[:-2], None, ()),
         (47, pack("!HH", 0x0007, 0x0800) + noise(40), None, ()),
+        (47, pack("!HHHH", 0x2001, 0x6400, 40, 0x0700) + noise(40), "gre", ("tunnel ID 7",)),
+        (47, pack("!HH", 0x4000, 0x0800) + noise(40), "gre", ()),
+        (47, pack("!HHHH", 0x2001, 0x1234, 40, 7) + noise(40), None, ()),
         (89, noise(60), None, ()),
     ],
 )
@@ -50,6 +53,25 @@ def test_protocols_of_ip_are_named_by_number_and_structure(
     assert (flow.answer.protocol if flow.answer else None) == expected
     assert flow.notes.words() == notes
     assert not flow.has_ports
+
+
+@pytest.mark.parametrize(
+    ("protocol", "payload", "kept", "expected"),
+    [
+        (41, bytes(IPv6(src="::1", dst="::2") / Raw(b"x")), 34, "6in4"),
+        (4, ipv4(17, udp(1, 2, b"x")), 12, "ipip"),
+        (41, noise(60), 34, None),
+        (47, pack("!HH", 0, 0x0800) + noise(40), 2, "gre"),
+        (50, noise(60), 4, "esp"),
+    ],
+)
+def test_what_the_capture_cut_off_is_named_by_what_is_there(
+    protocol: int, payload: bytes, kept: int, expected: str | None
+) -> None:
+    flow = Detector(SHIPPED).on_packet(0.0, ipv4(protocol, payload)[: 20 + kept])
+    assert flow is not None
+    assert (flow.answer.protocol if flow.answer else None) == expected
+    assert flow.answer is None or flow.answer.confidence == 0.7
 
 
 def test_both_directions_are_one_flow_of_who_began_it() -> None:

@@ -4,7 +4,8 @@ from struct import pack
 
 import pytest
 
-from tests.unit.detect.traffic import Conversation, noise
+from tests.unit.detect.traffic import SHIPPED, Conversation, ipv4, noise, udp
+from throughway.detect.engine import Detector
 
 INITIATOR, RESPONDER = 0x9F01020304050607, 0x1122334455667788
 
@@ -73,15 +74,34 @@ def test_an_spi_that_is_not_kept_takes_the_answer_back_and_one_that_is_gives_it_
     assert talk.up(esp(0x80000003, 1)).protocol == "esp-udp"  # A rekey: the SPI before was kept.
 
 
-def test_what_is_not_encrypted_must_count_for_longer() -> None:
+def test_a_number_that_jumps_takes_back_what_its_small_beginning_said() -> None:
+    talk = Conversation(4500).up(esp(0xC0FFEE01, 160))
+    assert talk.protocol == "esp-udp"
+    assert talk.up(esp(0xC0FFEE01, 160 + (1 << 16))).protocol is None
+
+
+def null_encrypted(number: int, padding: bytes = b"\1\2", following: int = 4) -> bytes:
+    """ESP with NULL encryption and an ICV of 12 bytes."""
+    return pack("!II", 0xC0FFEE01, number) + bytes(60) + padding + bytes((len(padding), following)) + noise(12)
+
+
+def test_what_is_not_encrypted_must_count_for_longer_and_end_as_esp_does() -> None:
     talk = Conversation(4500)
     for number in range(1, 3):
-        assert talk.up(pack("!II", 0xC0FFEE01, number) + bytes(80)).protocol is None
-    assert talk.up(pack("!II", 0xC0FFEE01, 3) + bytes(80)).protocol == "esp-udp"
-    jumping = Conversation(4500)
-    for number in range(1, 20, 2):
-        jumping.up(pack("!II", 0xC0FFEE01, number) + bytes(80))
-    assert jumping.protocol is None
+        assert talk.up(null_encrypted(number)).protocol is None
+    assert talk.up(null_encrypted(3)).protocol == "esp-udp"
+
+
+@pytest.mark.parametrize(
+    ("step", "padding", "following"),
+    [(2, b"\1\2", 4), (1, b"\1\3", 4), (1, b"\1\2", 77)],
+    ids=("jumps", "pads", "next"),
+)
+def test_what_is_in_clear_and_not_like_that_is_not_esp(step: int, padding: bytes, following: int) -> None:
+    talk = Conversation(4500)
+    for number in range(1, 20, step):
+        talk.up(null_encrypted(number, padding, following))
+    assert talk.protocol is None
 
 
 def test_between_both_ports_the_first_packets_of_an_sa_need_not_look_encrypted() -> None:
@@ -114,8 +134,19 @@ def test_reserved_spis_are_no_esp(spi: int) -> None:
     assert Conversation(4500).up(esp(spi, 1)).up(esp(spi, 2)).protocol is None
 
 
-def test_esp_in_udp_is_not_looked_for_on_other_ports() -> None:
-    assert Conversation(4501).up(esp(0xC0FFEE01, 1)).up(esp(0xC0FFEE01, 2)).protocol is None
+@pytest.mark.parametrize(("port", "expected"), [(4500, "esp-udp"), (4501, "esp-udp"), (4502, None), (443, None)])
+def test_esp_in_udp_is_looked_for_on_its_ports_alone(port: int, expected: str | None) -> None:
+    assert Conversation(port).up(esp(0xC0FFEE01, 1)).up(esp(0xC0FFEE01, 2)).protocol == expected
+
+
+@pytest.mark.parametrize(("message", "expected"), [(SA_INIT, "ike"), (MAIN_MODE, "ike"), (noise(60), None)])
+def test_a_header_that_the_capture_cut_off_is_likely_on_its_own_port(message: bytes, expected: str | None) -> None:
+    whole = ipv4(17, udp(500, 500, message))
+    for kept in (20, 26):
+        detector = Detector(SHIPPED)
+        flow = detector.on_packet(0.0, whole[: 28 + kept])
+        assert flow is not None
+        assert (flow.answer.protocol if flow.answer else None) == expected
 
 
 @pytest.mark.parametrize(

@@ -66,4 +66,19 @@ def test_data_of_version_3_is_known_by_the_frame_inside(cookie: int) -> None:
     assert talk.protocol == "l2tpv3-udp"
     assert talk.flow.notes.words() == ("session ID 7",)
     assert Conversation(5000).up(data[:8] + noise(80)).protocol is None
-    assert Conversation(1701).up(data[:8] + noise(80)).protocol == "l2tpv3-udp"
+    alone = Conversation(1701).up(data[:8] + noise(80))
+    assert alone.protocol is None
+    assert alone.up(data[:8] + noise(80, 2)).protocol == "l2tpv3-udp"
+
+
+@pytest.mark.parametrize(
+    ("start", "packets"),
+    [(b"\x00\xfd", 1), (b"\x21\x45", 1), (b"\xc0\x25", 1), (b"\xfd", 2), (b"\x3d", 2), (b"\x99", None)],
+)
+def test_data_of_version_2_in_the_middle_begins_with_a_protocol_of_ppp(start: bytes, packets: int | None) -> None:
+    talk = Conversation(1701)
+    named_at = None
+    for number in range(1, 5):
+        talk.up(pack("!HHHH", 0x4002, 8 + len(start) + 60, 5, 6) + start + noise(60, number))
+        named_at = named_at or (number if talk.protocol == "l2tpv2" else None)
+    assert named_at == packets

@@ -4,7 +4,8 @@ from struct import pack
 
 import pytest
 
-from tests.unit.detect.traffic import Conversation, noise
+from tests.unit.detect.traffic import SHIPPED, Conversation, ipv4, noise, udp
+from throughway.detect.engine import Detector
 
 CLIENT, SERVER = noise(8, 11), noise(8, 22)
 NOW = 0x65000000
@@ -53,6 +54,14 @@ def test_tls_crypt_v2_ends_with_a_key_of_the_length_that_it_says() -> None:
     assert Conversation(443).up(reset[:-2] + pack("!H", 301)).protocol is None
 
 
+def test_a_reset_of_tls_crypt_v2_that_the_capture_cut_off_is_known_by_its_front() -> None:
+    reset = wrapped(10, CLIENT, 0x0F000001, 5) + noise(300)
+    flow = Detector(SHIPPED).on_packet(0.0, ipv4(17, udp(40000, 443, reset))[:96])
+    assert flow is not None
+    assert flow.answer is not None
+    assert flow.answer.protocol == "openvpn"
+
+
 def test_an_answer_to_another_session_is_not_certain() -> None:
     talk = Conversation(4444).up(packet(7, CLIENT, (), b"", 0)).down(packet(8, SERVER, (0,), noise(8, 99), 0))
     assert talk.answer is not None
@@ -69,6 +78,26 @@ def test_data_alone_is_known_by_its_counter() -> None:
     talk = Conversation(4444).down(data_v2(100)).down(data_v2(101))
     assert talk.protocol is None
     assert talk.down(data_v2(102)).protocol == "openvpn"
+
+
+def test_on_its_own_port_two_packets_of_data_are_enough() -> None:
+    talk = Conversation(1194).down(data_v2(100))
+    assert talk.protocol is None
+    assert talk.down(data_v2(101)).protocol == "openvpn"
+
+
+def test_data_that_is_not_encrypted_is_not_openvpns() -> None:
+    talk = Conversation(1194)
+    for number in range(100, 110):
+        talk.down(pack("!II", 0x48000000, number) + b"player 1 stands still".ljust(60))
+    assert talk.protocol is None
+
+
+def test_acknowledgements_count_on_by_what_they_acknowledge() -> None:
+    acks = [packet(5, CLIENT, (number,), SERVER, None) for number in (3, 3, 4)]
+    talk = Conversation(4444).up(acks[0]).up(acks[1])
+    assert talk.protocol is None
+    assert talk.up(acks[2]).protocol == "openvpn"
 
 
 @pytest.mark.parametrize("numbers", [(100, 100, 100), (100, 200, 300), (102, 101, 100)])

@@ -69,9 +69,17 @@ def test_on_its_own_port_nebulas_header_is_enough() -> None:
 def test_nebula_messages_are_known_by_counters_that_go_on() -> None:
     talk = Conversation(4242)
     for counter in (10, 11):
-        talk.up(nebula(1, 0, 99, counter, noise(100)))
+        talk.up(nebula(1, 0, 0x5EED5EED, counter, noise(100)))
     assert talk.protocol is None
-    assert talk.up(nebula(1, 0, 99, 12, noise(100))).protocol == "nebula"
+    assert talk.up(nebula(1, 0, 0x5EED5EED, 12, noise(100))).protocol == "nebula"
+
+
+@pytest.mark.parametrize(("index", "payload"), [(99, noise(100)), (0x5EED5EED, b"state of player 1".ljust(100))])
+def test_small_indices_and_clear_text_are_not_nebulas(index: int, payload: bytes) -> None:
+    talk = Conversation(4242)
+    for counter in range(10, 20):
+        talk.up(nebula(1, 0, index, counter, payload))
+    assert talk.protocol is None
 
 
 def test_softether_tells_a_client_how_it_is_seen() -> None:

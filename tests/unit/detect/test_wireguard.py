@@ -8,6 +8,7 @@ from tests.unit.detect.traffic import Conversation, noise
 
 INITIATION = pack("<II", 1, 0x11111111) + noise(124) + bytes(16)
 RESPONSE = pack("<III", 2, 0x22222222, 0x11111111) + noise(64) + bytes(16)
+INDEX = 0x5EED5EED
 DISCO = b"TS\xf0\x9f\x92\xac" + noise(32) + noise(24) + noise(34)
 
 
@@ -41,18 +42,51 @@ def test_filled_bytes_are_passed_over_where_initiation_and_response_belong_toget
 
 
 def test_data_is_known_by_counters_that_go_on() -> None:
-    talk = Conversation(7777).up(data(5, 1000))
+    talk = Conversation(7777).up(data(INDEX, 1000))
     assert talk.protocol is None
-    assert talk.up(data(5, 1001)).protocol == "wireguard"
+    assert talk.up(data(INDEX, 1001)).protocol == "wireguard"
 
 
 def test_data_whose_counter_jumps_is_not() -> None:
-    assert Conversation(7777).up(data(5, 1000)).up(data(5, 900_000)).up(data(6, 5)).protocol is None
+    assert Conversation(7777).up(data(INDEX, 1000)).up(data(INDEX, 900_000)).up(data(INDEX + 1, 5)).protocol is None
+
+
+def test_an_initiation_with_a_cookie_waits_for_its_answer_off_its_port() -> None:
+    """Without 16 bytes of zero there is little in it but its size."""
+    loaded = INITIATION[:-16] + noise(16, 9)
+    assert Conversation(51820).up(loaded).protocol == "wireguard"
+    talk = Conversation(53).up(loaded)
+    assert talk.protocol is None
+    assert talk.down(RESPONSE).protocol == "wireguard"
+
+
+def test_a_cookie_reply_is_known_by_whom_it_answers() -> None:
+    reply = pack("<II", 3, 0x11111111) + noise(56)
+    assert Conversation(53).down(reply).protocol is None
+    assert Conversation(51820).down(reply).protocol == "wireguard"
+    assert Conversation(51820).down(pack("<II", 3, 256) + b"www.example.org".ljust(56, b"\0")).protocol is None
+    assert Conversation(53).up(INITIATION).down(reply).flow.answer is not None
+    assert Conversation(53).up(INITIATION[:-16] + noise(16, 9)).down(reply).protocol == "wireguard"
+
+
+@pytest.mark.parametrize("port", [53, 51820])
+def test_what_counts_in_clear_text_is_not_wireguards_data(port: int) -> None:
+    talk = Conversation(port)
+    for counter in range(8):
+        talk.up(pack("<IIQ", 4, INDEX, counter) + b"player 1 stands still".ljust(48, b"\0"))
+    assert talk.protocol is None
+
+
+def test_an_index_that_is_a_small_count_is_not_wireguards() -> None:
+    talk = Conversation(7777)
+    for counter in range(8):
+        talk.up(data(7, counter))
+    assert talk.protocol is None
 
 
 def test_one_data_message_is_likely_on_its_own_port_alone() -> None:
-    assert Conversation(51820).up(data(5, 3)).protocol == "wireguard"
-    assert Conversation(51821).up(data(5, 3)).protocol is None
+    assert Conversation(51820).up(data(INDEX, 3)).protocol == "wireguard"
+    assert Conversation(51821).up(data(INDEX, 3)).protocol is None
 
 
 @pytest.mark.parametrize(
@@ -61,7 +95,7 @@ def test_one_data_message_is_likely_on_its_own_port_alone() -> None:
         (INITIATION + b"x", "149 bytes"),
         (INITIATION[:-1], "147 bytes"),
         (b"\x01\x00\x00\x01" + INITIATION[4:], "a byte that is not 0, and no response"),
-        (b"\x04\x00\x00\x01" + data(5, 1)[4:], "data with a byte that is not 0"),
+        (b"\x04\x00\x00\x01" + data(INDEX, 1)[4:], "data with a byte that is not 0"),
         (INITIATION[:8] + bytes(140), "keys of zeros"),
         (b"\x05" + INITIATION[1:], "type 5"),
     ],

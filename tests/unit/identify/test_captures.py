@@ -1,5 +1,6 @@
 """Capture files of both kinds, in both byte orders, whole and damaged."""
 
+import gzip
 from pathlib import Path
 from struct import pack
 
@@ -45,6 +46,22 @@ def test_pcap_in_both_byte_orders(pcap: Path) -> None:
     assert [frame.data for frame in found] == FRAMES
     assert [frame.at for frame in found[:3]] == [1_600_000_000, 1_600_000_000.25, 1_600_000_000.5]
     assert {frame.link_type for frame in found} == {1}
+
+
+def test_a_file_that_gzip_compressed_is_read_as_it_is(pcap: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "a.pcap.gz"
+    packed.write_bytes(gzip.compress(pcap.read_bytes()))
+    assert read_one_by_one(packed) == read_one_by_one(pcap)
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, -12), (0, 60), (0, 11), (5, None)])
+def test_damaged_compression_is_told(pcap: Path, tmp_path: Path, begin: int, end: int | None) -> None:
+    packed = tmp_path / "a.pcap.gz"
+    data = gzip.compress(pcap.read_bytes())
+    packed.write_bytes(data[:2] + b"\x77" * begin + data[2 + begin : end])
+    found, damage = read_one_by_one(packed)
+    assert len(found) <= len(FRAMES)
+    assert "its compression is damaged" in damage
 
 
 def test_pcapng_as_scapy_writes_it(tmp_path: Path) -> None:

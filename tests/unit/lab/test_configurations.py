@@ -27,12 +27,26 @@ def test_openvpn_ends_agree_on_the_transport() -> None:
     own = openvpn.Identity(Path("a.crt"), Path("a.key"), "AA:BB")
     other = openvpn.Identity(Path("b.crt"), Path("b.key"), "CC:DD")
     for transport, at_server, at_client in (("udp", "udp", "udp"), ("tcp", "tcp-server", "tcp-client")):
-        server = openvpn.server_configuration(own, [other], transport).splitlines()  # type: ignore[arg-type]
-        client = openvpn.client_configuration(other, own, SERVER, transport).splitlines()  # type: ignore[arg-type]
+        server = openvpn.server_configuration(own, [other], openvpn.Wire(transport)).splitlines()  # type: ignore[arg-type]
+        client = openvpn.client_configuration(other, own, SERVER, openvpn.Wire(transport)).splitlines()  # type: ignore[arg-type]
         assert f"proto {at_server}" in server
         assert f"proto {at_client}" in client
         assert "CC:DD" in server
         assert "AA:BB" in client
+
+
+def test_openvpn_ends_meet_on_a_port_of_their_own_with_what_wraps_the_control_channel() -> None:
+    own = openvpn.Identity(Path("a.crt"), Path("a.key"), "AA:BB")
+    wire = openvpn.Wire("tcp", 8443, "tls-auth")
+    assert "port 8443" in openvpn.server_configuration(own, [own], wire, ["tls-auth k 0"]).splitlines()
+    client = openvpn.client_configuration(own, own, SERVER, wire, ["tls-auth k 1"]).splitlines()
+    assert f"remote {SERVER} 8443" in client
+    assert "tls-auth k 1" in client
+
+
+def test_ike_on_another_port_leaves_none_of_its_own_at_either_end() -> None:
+    assert "remote_port = 6500" in libipsec.client_connections(SERVER, 1, 6500)
+    assert "port = 0\n  port_nat_t = 6500\n" in libipsec.daemon(Path("/lab"), (0, 6500))
 
 
 def test_wireguard_interfaces_of_two_labs_have_names_of_their_own() -> None:

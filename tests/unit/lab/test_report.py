@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from throughway.lab.detected import Detected
 from throughway.lab.gateway import GatewayKind
 from throughway.lab.leaks import NO_LEAKS, Leaks
 from throughway.lab.report import PINGS_ANSWERED_MIN, ClientReport, Report
@@ -75,6 +76,7 @@ def test_the_document_has_exactly_the_promised_keys() -> None:
                 "first_reply_s": None,
             },
         ],
+        "detected": {},
         "passed": False,
     }
 
@@ -83,6 +85,24 @@ def test_the_document_names_the_leaks_of_a_run_that_had_some() -> None:
     assert report(client("vpnc1"), leaks=Leaks(dropped=2)).to_json()["leaks"] == [
         "2 packets left the router with a private source address"
     ]
+
+
+def test_a_client_that_is_detected_as_something_else_fails_our_gateway() -> None:
+    def run(found: Detected, gateway: GatewayKind = GatewayKind.THROUGHWAY) -> Report:
+        return Report(
+            scenario="esp-native",
+            gateway=gateway,
+            clients=(client("vpnc1"),),
+            expected=("ike", "esp"),
+            detected={"vpnc1": found},
+        )
+
+    assert run(Detected(("esp", "ike"))).passed
+    for wrong in (Detected(("ike",)), Detected(("esp", "ike", "gre")), Detected(("esp", "ike"), ("UDP",)), Detected()):
+        assert not run(wrong).passed
+        assert run(wrong, GatewayKind.MASQUERADE).passed
+    assert run(Detected(("ike",))).remarks() == ["not detected as just ike, esp: vpnc1 as ike"]
+    assert run(Detected(("esp", "ike"))).to_json()["detected"] == {"vpnc1": ["esp", "ike"]}
 
 
 def test_remarks_name_what_failed_and_where_to_read_on() -> None:

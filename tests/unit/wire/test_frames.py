@@ -1,5 +1,7 @@
 """Link layers: every stack of tags leads to the same IP packet."""
 
+from struct import pack
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +9,9 @@ from scapy.contrib.mpls import MPLS
 from scapy.layers.dot11 import Dot11, Dot11QoS, RadioTap
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import LLC, SNAP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import LLC, SNAP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.layers.ppp import HDLC, PPP, PPPoE
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from throughway.wire import frames
 
@@ -33,6 +35,16 @@ V4, V6 = IP(src="10.0.0.1", dst="10.0.0.2") / UDP(), IPv6(src="fe80::1", dst="fe
         (276, CookedLinuxV2()),
         (105, Dot11(type=2, subtype=0) / LLC() / SNAP()),
         (105, Dot11(type=2, subtype=8) / Dot11QoS() / LLC() / SNAP()),
+        (1, Dot3() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP()),
+        (1, Ether() / Dot1Q(vlan=5) / MPLS(label=16, s=1)),
+        (100, LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP()),
+        (109, Raw(pack("=III", 2, 0x1234, 0))),
+        (117, Raw(pack("!BBBB", 61, 2, 0, 0) + bytes(60))),
+        (166, Raw(b"\0\x03") / PPP()),
+        (204, Raw(b"\1") / PPP()),
+        (204, Raw(b"\1") / HDLC() / PPP()),
+        (192, Raw(pack("<BBHI", 0, 0, 8, 1)) / Ether()),
+        (192, Raw(pack("<BBHI", 0, 0, 12, 105) + bytes(4)) / Dot11(type=2, subtype=0) / LLC() / SNAP()),
         (127, RadioTap() / Dot11(type=2, subtype=0) / LLC() / SNAP()),
     ],
 )
@@ -46,6 +58,13 @@ def test_the_packet_is_where_scapy_put_it(link_type: int, link: Packet, ip: Pack
 @pytest.mark.parametrize("link_type", [12, 14, 101, 228, 229])
 def test_raw_packets_begin_at_once(link_type: int) -> None:
     assert frames.ip_offset(link_type, bytes(V4)) == 0
+
+
+def test_the_packet_that_netfilter_logged_is_one_of_the_attributes() -> None:
+    logged = b"\2\0\0\1" + pack("<HH4s", 8, 1, b"\x08\0\1\0") + pack("<HH", 5, 10) + b"\0\0\0\0"
+    frame = logged + pack("<HH", 4 + len(bytes(V4)), 9) + bytes(V4)
+    assert frames.ip_offset(239, frame) == len(frame) - len(bytes(V4))
+    assert frames.ip_offset(239, logged) is None
 
 
 @pytest.mark.parametrize("link_type", [0, 108])

@@ -1,16 +1,17 @@
-"""openconnect and ocserv in namespaces: AnyConnect's protocol, TLS on TCP 443 and DTLS on UDP 443."""
+"""openconnect and ocserv in namespaces: AnyConnect's protocol, TLS and DTLS on the same port, 443 as a rule."""
 
 import base64
 import hashlib
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from throughway.lab.namespace import HostTask, Namespace, command
 from throughway.lab.peers.openvpn import Identity
 from throughway.lab.waiting import wait_until
 
 DEVICE: Final = "tun0"
+PORT: Final = 443
 TUNNEL_ADDRESS: Final = "172.21.0.1"
 PROGRAMS: Final = ("ocserv", "ocpasswd", "openconnect", "openssl")
 
@@ -26,18 +27,25 @@ ip route add 172.21.0.0/16 dev "$TUNDEV"
 """
 
 
+class At(NamedTuple):
+    """Where the server listens, on TCP and on UDP."""
+
+    address: IPv4Address
+    port: int = PORT
+
+
 def user(number: int) -> tuple[str, str]:
     """Return the name and the password of a user of the server, counted from 1."""
     return f"user{number}", f"password{number}"
 
 
-def server_configuration(folder: Path, own: Identity, address: IPv4Address) -> str:
+def server_configuration(folder: Path, own: Identity, at: At) -> str:
     """Write ocserv's configuration; `folder` has its files."""
     return f"""\
 auth = "plain[passwd={folder}/passwords]"
-tcp-port = 443
-udp-port = 443
-listen-host = {address}
+tcp-port = {at.port}
+udp-port = {at.port}
+listen-host = {at.address}
 run-as-user = root
 run-as-group = root
 socket-file = {folder}/ocserv.sock
@@ -56,7 +64,7 @@ cisco-client-compat = true
 """
 
 
-def start_server(namespace: Namespace, folder: Path, own: Identity, address: IPv4Address, users: int) -> HostTask:
+def start_server(namespace: Namespace, folder: Path, own: Identity, at: At, users: int) -> HostTask:
     """Start ocserv with so many users and return when it listens.
 
     Raises GaveUp when it does not.
@@ -64,17 +72,17 @@ def start_server(namespace: Namespace, folder: Path, own: Identity, address: IPv
     for number in range(1, users + 1):
         name, password = user(number)
         command("ocpasswd", "-c", str(folder / "passwords"), name, script=f"{password}\n{password}\n")
-    (folder / "ocserv.conf").write_text(server_configuration(folder, own, address))
+    (folder / "ocserv.conf").write_text(server_configuration(folder, own, at))
     task = namespace.start("ocserv", "--foreground", "--debug", "1", "--config", str(folder / "ocserv.conf"))
 
     def listens() -> bool:
-        return ":443" in namespace.command("ss", "-Hltn", "sport = :443")
+        return f":{at.port}" in namespace.command("ss", "-Hltn", f"sport = :{at.port}")
 
     wait_until(listens, _READY_LIMIT_S, f"{task.label} to listen", task.log)
     return task
 
 
-def start_client(namespace: Namespace, folder: Path, server: IPv4Address, pin: str, number: int) -> HostTask:
+def start_client(namespace: Namespace, folder: Path, server: At, pin: str, number: int) -> HostTask:
     """Start openconnect as user `number`, with the pin of the server's certificate, and return at once."""
     script = folder / "script"
     if not script.exists():
@@ -83,7 +91,7 @@ def start_client(namespace: Namespace, folder: Path, server: IPv4Address, pin: s
     name, password = user(number)
     task = namespace.start(
         *("openconnect", "--user", name, "--passwd-on-stdin", "--non-inter", "--servercert", f"pin-sha256:{pin}"),
-        *("--interface", DEVICE, "--script", str(script), f"https://{server}/"),
+        *("--interface", DEVICE, "--script", str(script), f"https://{server.address}:{server.port}/"),
         with_input=True,
     )
     if task.stdin is not None:

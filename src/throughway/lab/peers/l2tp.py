@@ -9,6 +9,7 @@ from throughway.lab.place import Place, must
 from throughway.lab.uml import Guest, GuestTask
 
 DEVICE: Final = "ppp0"
+PORT: Final = 1701
 TUNNEL_ADDRESS: Final = "172.26.0.1"
 PROGRAMS: Final = ("pppd", "xl2tpd", "ss")
 MODULES: Final = ("ppp_generic", "ppp_async", "l2tp_ppp")
@@ -82,7 +83,7 @@ secrets {{
 """
 
 
-def start_server(guest: Guest, users: int) -> None:
+def start_server(guest: Guest, users: int, port: int = PORT) -> None:
     """Start xl2tpd in a booted guest and return when it listens.
 
     Raises LabFailed when it does not.
@@ -93,7 +94,7 @@ def start_server(guest: Guest, users: int) -> None:
         f"name {_SERVER_NAME}\nrequire-mschap-v2\nnologfd\nlogfile /run/guest/pppd.log\n{_PPP}"
     )
     (guest.folder / "xl2tpd.conf").write_text(
-        f"[global]\nport = 1701\n[lns default]\nip range = 172.26.1.1-172.26.1.250\nlocal ip = {TUNNEL_ADDRESS}\n"
+        f"[global]\nport = {port}\n[lns default]\nip range = 172.26.1.1-172.26.1.250\nlocal ip = {TUNNEL_ADDRESS}\n"
         f"require chap = yes\nrefuse pap = yes\nname = {_SERVER_NAME}\npppoptfile = /run/guest/l2tp-ppp\n"
         "length bit = yes\n"
     )
@@ -101,7 +102,7 @@ def start_server(guest: Guest, users: int) -> None:
     prepared = "rm -rf /etc/ppp/ip-*; cp /run/guest/chap-secrets /etc/ppp/chap-secrets; mkdir -p /run/xl2tpd"
     must(guest, "sh", "-c", prepared)
     guest.start("xl2tpd", "-D", "-c", "/run/guest/xl2tpd.conf", "-p", "/run/xl2tpd.pid", "-C", "/run/xl2tpd/control")
-    must(guest, "sh", "/run/guest/listens.sh", "1701", "udp", limit_s=30.0)
+    must(guest, "sh", "/run/guest/listens.sh", str(port), "udp", limit_s=30.0)
 
 
 def protect_server(guest: Guest, address: IPv4Address) -> None:
@@ -119,9 +120,13 @@ def protect_server(guest: Guest, address: IPv4Address) -> None:
 
 
 def start_client(
-    place: Place, guest: Guest, server: IPv4Address, number: int, own: IPv4Address | None = None
+    place: Place, guest: Guest, server: tuple[IPv4Address, int], number: int, own: IPv4Address | None = None
 ) -> GuestTask:
-    """Start xl2tpd as user `number` of the server, and return at once; with its own address, within IPsec."""
+    """Start xl2tpd as user `number` of a server, which has a port, and return at once.
+
+    With an address of its own, within IPsec.
+    """
+    address, port = server
     folder = guest.folder / f"l2tp-{number}"
     folder.mkdir(exist_ok=True)
     seen = f"/run/guest/{folder.name}"
@@ -131,13 +136,13 @@ def start_client(
         f"nologfd\nlogfile {seen}/pppd.log\n{_PPP}"
     )
     (folder / "xl2tpd.conf").write_text(
-        f"[global]\nport = 1701\n[lac vpn]\nlns = {server}\nautodial = yes\nredial = yes\nredial timeout = 2\n"
-        f"max redials = 5\npppoptfile = {seen}/ppp\nlength bit = yes\n"
+        f"[global]\nport = {port}\n[lac vpn]\nlns = {address}:{port}\nautodial = yes\nredial = yes\n"
+        f"redial timeout = 2\nmax redials = 5\npppoptfile = {seen}/ppp\nlength bit = yes\n"
     )
     connection = []
     if own is not None:
         (folder / "strongswan.conf").write_text(_DAEMON)
-        (folder / "swanctl.conf").write_text(connections(own, server))
+        (folder / "swanctl.conf").write_text(connections(own, address))
         connection = [CONNECTION]
     task = place.start("unshare", "--mount", "sh", "/run/guest/l2tp-client.sh", seen, *connection)
     assert isinstance(task, GuestTask)  # noqa: S101 - the place is a guest, or a namespace in one

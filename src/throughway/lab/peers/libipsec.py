@@ -19,6 +19,9 @@ PROGRAMS: Final = (
     "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so",
 )
 
+PORTS: Final = (500, 4500)
+"""Of IKE, and of IKE and ESP in UDP behind a NAT (RFC 7296 section 2.23)."""
+
 _SECRET: Final = "a secret of the lab"  # noqa: S105 - it guards nothing outside the lab's namespaces
 _IKE: Final = "aes128-sha256-x25519"
 _ESP: Final = "aes128-sha256"
@@ -29,10 +32,12 @@ def client_address(number: int) -> str:
     return str(IPv4Address("172.20.1.0") + number)
 
 
-def daemon(folder: Path) -> str:
-    """Write charon's settings; `folder` takes its socket and its log."""
+def daemon(folder: Path, ports: tuple[int, int] = PORTS) -> str:
+    """Write charon's settings; `folder` takes its socket and its log. Port 0 is any free one."""
     return f"""\
 charon {{
+  port = {ports[0]}
+  port_nat_t = {ports[1]}
   load = random nonce aes sha1 sha2 hmac kdf gmp curve25519 openssl kernel-libipsec kernel-netlink socket-default vici
   plugins {{
     vici {{
@@ -58,24 +63,32 @@ def server_connections(address: IPv4Address) -> str:
     return _connection(f"local_addrs = {address}", "server", "%any", f"{TUNNEL_ADDRESS}/32", "172.20.1.0/24")
 
 
-def client_connections(server: IPv4Address, number: int) -> str:
-    """Write a client's connection."""
+def client_connections(server: IPv4Address, number: int, port: int = PORTS[0]) -> str:
+    """Write a client's connection, to a port of the server; to another one than 500 all goes as behind a NAT."""
     own = f"{client_address(number)}/32"
-    return _connection(f"remote_addrs = {server}", f"client{number}", "server", own, f"{TUNNEL_ADDRESS}/32")
+    return _connection(
+        f"remote_addrs = {server}\n    remote_port = {port}", f"client{number}", "server", own, f"{TUNNEL_ADDRESS}/32"
+    )
 
 
-def start_server(namespace: Namespace, folder: Path, address: IPv4Address) -> HostTask:
+def start_server(namespace: Namespace, folder: Path, address: IPv4Address, ports: tuple[int, int] = PORTS) -> HostTask:
     """Start a server and return when its connection is loaded."""
+    (folder / "strongswan.conf").write_text(daemon(folder, ports))
     return _start(namespace, folder, server_connections(address), TUNNEL_ADDRESS)
 
 
-def start_client(namespace: Namespace, folder: Path, server: IPv4Address, number: int) -> HostTask:
-    """Start a client, which connects by itself, and return when its connection is loaded."""
-    return _start(namespace, folder, client_connections(server, number), client_address(number))
+def start_client(
+    namespace: Namespace, folder: Path, server: IPv4Address, number: int, port: int = PORTS[0]
+) -> HostTask:
+    """Start a client, which connects by itself, and return when its connection is loaded.
+
+    To another port than 500 it goes from any free one, so that neither end has a port of IKE's.
+    """
+    (folder / "strongswan.conf").write_text(daemon(folder, PORTS if port == PORTS[0] else (0, 0)))
+    return _start(namespace, folder, client_connections(server, number, port), client_address(number))
 
 
 def _start(namespace: Namespace, folder: Path, connections: str, address: str) -> HostTask:
-    (folder / "strongswan.conf").write_text(daemon(folder))
     (folder / "swanctl.conf").write_text(connections)
     namespace.command("ip", "address", "add", f"{address}/32", "dev", "lo")
     settings = {"STRONGSWAN_CONF": str(folder / "strongswan.conf")}

@@ -15,6 +15,20 @@ PROGRAMS: Final = ("openvpn", "openssl")
 READY: Final = "Initialization Sequence Completed"
 
 Transport = Literal["udp", "tcp"]
+Protection = Literal["none", "tls-auth", "tls-crypt", "tls-crypt-v2"]
+"""What wraps the control channel: nothing, an HMAC, encryption, or encryption with a key for each client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How the two ends speak: the transport, the server's port, and what wraps the control channel."""
+
+    transport: Transport = "udp"
+    port: int = PORT
+    protection: Protection = "none"
+
+
+PLAIN: Final = Wire()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +51,52 @@ def make_identity(folder: Path, name: str) -> Identity:
     return Identity(certificate, key, told.strip().partition("=")[2])
 
 
-def server_configuration(own: Identity, clients: Sequence[Identity], transport: Transport) -> str:
+def make_wrapping(folder: Path, protection: Protection) -> tuple[list[str], list[str]]:
+    """Make the keys that wrap the control channel; return the server's lines of configuration and the clients'."""
+    if protection == "none":
+        return [], []
+    key = folder / "wrapping.key"
+    if protection != "tls-crypt-v2":
+        command("openvpn", "--genkey", "secret", str(key))
+        direction = protection == "tls-auth"
+        return [f"{protection} {key}{' 0' * direction}"], [f"{protection} {key}{' 1' * direction}"]
+    wrapped = folder / "wrapped.key"
+    command("openvpn", "--genkey", "tls-crypt-v2-server", str(key))
+    command("openvpn", "--tls-crypt-v2", str(key), "--genkey", "tls-crypt-v2-client", str(wrapped))
+    return [f"tls-crypt-v2 {key}"], [f"tls-crypt-v2 {wrapped}"]
+
+
+def server_configuration(own: Identity, clients: Sequence[Identity], wire: Wire, wrapping: Sequence[str] = ()) -> str:
     """Write the server's configuration, which names each client's fingerprint."""
     return "\n".join(
         [
             f"dev {DEVICE}",
-            f"proto {'udp' if transport == 'udp' else 'tcp-server'}",
-            f"port {PORT}",
+            f"proto {'udp' if wire.transport == 'udp' else 'tcp-server'}",
+            f"port {wire.port}",
             "server 172.18.0.0 255.255.0.0",
             "topology subnet",
             "dh none",
             *_keys(own, clients),
+            *wrapping,
             "keepalive 2 20",
         ]
     )
 
 
-def client_configuration(own: Identity, server: Identity, address: IPv4Address, transport: Transport) -> str:
+def client_configuration(
+    own: Identity, server: Identity, address: IPv4Address, wire: Wire, wrapping: Sequence[str] = ()
+) -> str:
     """Write a client's configuration. It takes any free port, as programs behind a NAT do."""
     return "\n".join(
         [
             "client",
             f"dev {DEVICE}",
-            f"proto {'udp' if transport == 'udp' else 'tcp-client'}",
-            f"remote {address} {PORT}",
+            f"proto {'udp' if wire.transport == 'udp' else 'tcp-client'}",
+            f"remote {address} {wire.port}",
             "nobind",
             "connect-retry 1 2",
             *_keys(own, [server]),
+            *wrapping,
         ]
     )
 

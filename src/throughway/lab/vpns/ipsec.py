@@ -66,11 +66,13 @@ class EspNative:
 
 
 class Ikev2Natt:
-    """strongSwan in namespaces at both ends: IKEv2, and ESP in UDP."""
+    """strongSwan in namespaces at both ends: IKEv2, and ESP in UDP; with a port, all of it on that one."""
 
     SERVER: Final = IPv4Address("198.51.100.13")
 
-    def __init__(self, bed: Testbed, clients: int) -> None:
+    def __init__(self, bed: Testbed, clients: int, port: int | None = None) -> None:
+        self._ports = (libipsec.PORTS[0] if port is None else 0, port or libipsec.PORTS[1])
+        self._port = port or libipsec.PORTS[0]
         self._files = [bed.files(f"ikev2-natt-{number}") for number in range(clients + 1)]
         self._devices = [bed.topology.device(f"natt{number}") for number in range(1, clients + 1)]
         self._server = bed.topology.peer("nattserver", self.SERVER)
@@ -82,12 +84,12 @@ class Ikev2Natt:
 
     def server(self) -> None:
         """Start strongSwan."""
-        libipsec.start_server(self._server, self._files[0], self.SERVER)
+        libipsec.start_server(self._server, self._files[0], self.SERVER, self._ports)
 
     def client(self, number: int) -> Client:
         """Start strongSwan on a device of its own."""
         device, address = self._devices[number - 1]
-        task = libipsec.start_client(device, self._files[number], self.SERVER, number)
+        task = libipsec.start_client(device, self._files[number], self.SERVER, number, self._port)
         name, own = f"ikev2-natt{number}", libipsec.client_address(number)
         return Client(name, address, device, own, libipsec.TUNNEL_ADDRESS, self.SERVER, self._server, task)
 

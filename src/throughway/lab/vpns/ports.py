@@ -19,13 +19,14 @@ class OpenVpn:
 
     SERVER: Final = IPv4Address("198.51.100.10")
 
-    def __init__(self, bed: Testbed, clients: int, transport: openvpn.Transport = "udp") -> None:
-        self._transport: openvpn.Transport = transport
-        self._files = bed.files(f"openvpn-{transport}")
+    def __init__(self, bed: Testbed, clients: int, wire: openvpn.Wire = openvpn.PLAIN) -> None:
+        self._wire = wire
+        self._files = bed.files("openvpn")
         self._devices = [bed.topology.device(f"ovpn{number}") for number in range(1, clients + 1)]
         self._server = bed.topology.peer("openvpn", self.SERVER)
         self._identity = openvpn.make_identity(self._files, "server")
         self._identities = [openvpn.make_identity(self._files, f"user{number}") for number in range(1, clients + 1)]
+        self._wrappings = openvpn.make_wrapping(self._files, wire.protection)
 
     @property
     def guests(self) -> Sequence[Guest]:
@@ -34,7 +35,8 @@ class OpenVpn:
 
     def server(self) -> None:
         """Start the server."""
-        configuration = openvpn.server_configuration(self._identity, self._identities, self._transport)
+        identities, wrapping = self._identities, self._wrappings[0]
+        configuration = openvpn.server_configuration(self._identity, identities, self._wire, wrapping)
         task = openvpn.start(self._server, self._files, configuration)
         wait_until(lambda: openvpn.READY in task.output(), SERVER_LIMIT_S, "the OpenVPN server to be ready", task.log)
 
@@ -42,7 +44,8 @@ class OpenVpn:
         """Start a client on a device of its own."""
         device, address = self._devices[number - 1]
         own = self._identities[number - 1]
-        configuration = openvpn.client_configuration(own, self._identity, self.SERVER, self._transport)
+        wrapping = self._wrappings[1]
+        configuration = openvpn.client_configuration(own, self._identity, self.SERVER, self._wire, wrapping)
         task = openvpn.start(device, self._files, configuration)
         name = f"openvpn{number}"
         return Client(name, address, device, openvpn.DEVICE, openvpn.TUNNEL_ADDRESS, self.SERVER, self._server, task)
@@ -53,7 +56,8 @@ class WireGuard:
 
     SERVER: Final = IPv4Address("198.51.100.11")
 
-    def __init__(self, bed: Testbed, clients: int) -> None:
+    def __init__(self, bed: Testbed, clients: int, port: int = wireguard.PORT) -> None:
+        self._port = port
         files = bed.files("wireguard")
         self._devices = [bed.topology.device(f"wg{number}") for number in range(1, clients + 1)]
         self._server = bed.topology.peer("wgserver", self.SERVER)
@@ -73,13 +77,13 @@ class WireGuard:
             for number, keys in enumerate(self._keys, 1)
         ]
         tunnel = f"{wireguard.TUNNEL_ADDRESS}/16"
-        wireguard.set_up(self._server, self._server_keys, tunnel, *peers, port=wireguard.PORT)
+        wireguard.set_up(self._server, self._server_keys, tunnel, *peers, port=self._port)
 
     def client(self, number: int) -> Client:
         """Start a client on a device of its own."""
         device, address = self._devices[number - 1]
         task: HostTask = wireguard.start(device)
-        peer = f"peer {self._server_keys.public} allowed-ips 172.19.0.0/16 endpoint {self.SERVER}:{wireguard.PORT}"
+        peer = f"peer {self._server_keys.public} allowed-ips 172.19.0.0/16 endpoint {self.SERVER}:{self._port}"
         own = f"{wireguard.client_address(number)}/16"
         wireguard.set_up(device, self._keys[number - 1], own, f"{peer} persistent-keepalive 5")
         name, interface = f"wireguard{number}", wireguard.interface_name(device)
@@ -91,7 +95,8 @@ class AnyConnect:
 
     SERVER: Final = IPv4Address("198.51.100.12")
 
-    def __init__(self, bed: Testbed, clients: int) -> None:
+    def __init__(self, bed: Testbed, clients: int, port: int = anyconnect.PORT) -> None:
+        self._port = port
         self._clients = clients
         self._files = bed.files("anyconnect")
         self._devices = [bed.topology.device(f"oc{number}") for number in range(1, clients + 1)]
@@ -105,12 +110,13 @@ class AnyConnect:
 
     def server(self) -> None:
         """Start ocserv."""
-        anyconnect.start_server(self._server, self._files, self._identity, self.SERVER, self._clients)
+        at = anyconnect.At(self.SERVER, self._port)
+        anyconnect.start_server(self._server, self._files, self._identity, at, self._clients)
 
     def client(self, number: int) -> Client:
         """Start openconnect on a device of its own."""
         device, address = self._devices[number - 1]
         pin = anyconnect.pin_of(self._identity)
-        task = anyconnect.start_client(device, self._files, self.SERVER, pin, number)
+        task = anyconnect.start_client(device, self._files, anyconnect.At(self.SERVER, self._port), pin, number)
         name, target = f"openconnect{number}", anyconnect.TUNNEL_ADDRESS
         return Client(name, address, device, anyconnect.DEVICE, target, self.SERVER, self._server, task)

@@ -56,7 +56,8 @@ class L2tp:
 
     SERVER: Final = IPv4Address("203.0.113.60")
 
-    def __init__(self, bed: Testbed, clients: int, *, with_ipsec: bool = False) -> None:
+    def __init__(self, bed: Testbed, clients: int, *, with_ipsec: bool = False, port: int = l2tp.PORT) -> None:
+        self._port = port
         self._clients = clients
         self._with_ipsec = with_ipsec
         modules = (*l2tp.MODULES, *(l2tp.IPSEC_MODULES if with_ipsec else ()))
@@ -77,14 +78,15 @@ class L2tp:
         """Start xl2tpd, and strongSwan before it."""
         if self._with_ipsec:
             l2tp.protect_server(self._guests[0], self.SERVER)
-        l2tp.start_server(self._guests[0], self._clients)
+        l2tp.start_server(self._guests[0], self._clients, self._port)
 
     def client(self, number: int) -> Client:
         """Start xl2tpd and pppd on a device of its own."""
         guest = self._guests[1]
         place = guest.places()[number - 1]
         address = self._taps[number - 1].address.ip
-        task = l2tp.start_client(place, guest, self.SERVER, number, address if self._with_ipsec else None)
+        own = address if self._with_ipsec else None
+        task = l2tp.start_client(place, guest, (self.SERVER, self._port), number, own)
         return Client(
             f"l2tp{number}",
             address,
