@@ -7,7 +7,7 @@ from throughway.detect.esp_udp import EspInUdp
 from throughway.wire import ike, ike_payloads
 from throughway.wire.udp import IKE_PORT, NAT_T_PORT, NON_ESP_MARKER
 
-_ESP_PORTS: Final = (NAT_T_PORT, 4501)
+ESP_PORTS: Final = (NAT_T_PORT, 4501)
 """RFC 3948 section 2.1; GlobalProtect has its ESP on 4501, and keys that it gets over TLS."""
 
 _CUT_MIN: Final = 20
@@ -130,7 +130,7 @@ class Ipsec:
         if datagram.size < _SIZE_MIN:
             return False
         data = datagram.payload
-        if any(datagram.has_port(port) for port in (IKE_PORT, *_ESP_PORTS)):
+        if any(datagram.has_port(port) for port in (IKE_PORT, *ESP_PORTS)):
             return True
         at = 21 if data[:4] == NON_ESP_MARKER else 17
         return len(data) > at + 10 and data[at] in (0x10, 0x20)
@@ -153,6 +153,6 @@ class Ipsec:
             return Answer("ike", found[0], f"{found[1]}, UDP {port}")
         if on_own_port and _is_stray_notice(data, size):
             return Answer("ike", LIKELY, f"IKEv1 Informational without cookies, with a notification, UDP {port}")
-        if not self._saw_marker and not any(datagram.has_port(port) for port in _ESP_PORTS):
+        if not self._saw_marker and not any(datagram.has_port(port) for port in ESP_PORTS):
             return None
         return self._esp.look(datagram, port, notes, is_sure=self._saw_marker)

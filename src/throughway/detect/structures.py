@@ -7,12 +7,12 @@ from typing import Final
 
 from throughway.catalogue.catalogue import Catalogue
 from throughway.core.ids import IpProtocol
-from throughway.detect import l2tp, openvpn, overlays, portless, wireguard
+from throughway.detect import ipsec, l2tp, openvpn, overlays, portless, wireguard
 from throughway.detect.prefilters import Prefilter, Prefilters, Word, prefilters_of, word
 from throughway.wire import openvpn as openvpn_wire
 from throughway.wire import pptp
 from throughway.wire import wireguard as wireguard_wire
-from throughway.wire.udp import IKE_PORT, NAT_T_PORT
+from throughway.wire.udp import IKE_PORT
 
 UDP, TCP = IpProtocol.UDP, IpProtocol.TCP
 
@@ -35,7 +35,7 @@ def _short(at: int) -> Word:
 
 _IPSEC: Final = (
     _on(IKE_PORT, size_min=20),
-    _on(NAT_T_PORT, size_min=20),
+    *(_on(port, size_min=20) for port in ipsec.ESP_PORTS),
     *_ike(0),
     *(Prefilter(transport=UDP, words=(word(0, "00000000"), *each.words)) for each in _ike(4)),
 )
