@@ -31,9 +31,10 @@ def test_run_prints_one_json_document_and_exits_0_when_it_passed() -> None:
     result = CliRunner().invoke(app, ["run", "wireguard", "--gateway", "masquerade", "--json"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert list(document) == ["scenario", "gateway", "clients", "passed"]
+    assert list(document) == ["scenario", "gateway", "clients", "detected", "passed"]
     assert (document["scenario"], document["gateway"], document["passed"]) == ("wireguard", "masquerade", True)
     assert [client["name"] for client in document["clients"]] == ["wireguard1", "wireguard2"]
+    assert document["detected"] == {"wireguard1": ["wireguard"], "wireguard2": ["wireguard"]}
     for client in document["clients"]:
         assert list(client) == ["name", "address", "tunnel_up", "pings_sent", "pings_received", "first_reply_s"]
         assert (client["tunnel_up"], client["pings_sent"], client["pings_received"]) == (True, 10, 10)

@@ -41,6 +41,8 @@ def case(name: str, carries: str, never: str = "", *, full: bool = True) -> obje
         case("keeps-500", "50", "udp 4500", full=False),
         case("l2tp", "udp 1701"),
         case("l2tp-ipsec", "udp 4500", "udp 1701"),
+        case("ipip", "4"),
+        case("6in4", "41"),
         case("openvpn-tls-auth", "udp 443", "udp 1194", full=False),
         case("openvpn-tls-crypt", "udp 53", "udp 1194"),
         case("openvpn-tls-crypt-v2", "udp 4500", "udp 1194"),

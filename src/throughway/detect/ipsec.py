@@ -7,8 +7,10 @@ from throughway.detect.esp_udp import EspInUdp
 from throughway.wire import ike, ike_payloads
 from throughway.wire.udp import IKE_PORT, NAT_T_PORT, NON_ESP_MARKER
 
-ESP_PORTS: Final = (NAT_T_PORT, 4501)
+ESP_PORTS: Final = frozenset({NAT_T_PORT, 4501})
 """RFC 3948 section 2.1; GlobalProtect has its ESP on 4501, and keys that it gets over TLS."""
+
+_OWN_PORTS: Final = ESP_PORTS | {IKE_PORT}
 
 _CUT_MIN: Final = 20
 """Bytes of a cut-off message that say something: SPIs, next payload, version, exchange type and flags."""
@@ -130,7 +132,7 @@ class Ipsec:
         if datagram.size < _SIZE_MIN:
             return False
         data = datagram.payload
-        if any(datagram.has_port(port) for port in (IKE_PORT, *ESP_PORTS)):
+        if datagram.source_port in _OWN_PORTS or datagram.destination_port in _OWN_PORTS:
             return True
         at = 21 if data[:4] == NON_ESP_MARKER else 17
         return len(data) > at + 10 and data[at] in (0x10, 0x20)
@@ -153,6 +155,7 @@ class Ipsec:
             return Answer("ike", found[0], f"{found[1]}, UDP {port}")
         if on_own_port and _is_stray_notice(data, size):
             return Answer("ike", LIKELY, f"IKEv1 Informational without cookies, with a notification, UDP {port}")
-        if not self._saw_marker and not any(datagram.has_port(port) for port in ESP_PORTS):
+        has_esp_port = datagram.source_port in ESP_PORTS or datagram.destination_port in ESP_PORTS
+        if not self._saw_marker and not has_esp_port:
             return None
         return self._esp.look(datagram, port, notes, is_sure=self._saw_marker)

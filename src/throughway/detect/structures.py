@@ -35,7 +35,7 @@ def _short(at: int) -> Word:
 
 _IPSEC: Final = (
     _on(IKE_PORT, size_min=20),
-    *(_on(port, size_min=20) for port in ipsec.ESP_PORTS),
+    *(_on(port, size_min=20) for port in sorted(ipsec.ESP_PORTS)),
     *_ike(0),
     *(Prefilter(transport=UDP, words=(word(0, "00000000"), *each.words)) for each in _ike(4)),
 )

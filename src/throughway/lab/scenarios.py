@@ -165,6 +165,24 @@ _VPNS: Final = (
         ("l2tpv3",),
         masquerade_fails=True,
     ),
+    VpnScenario(
+        "ipip",
+        "a client with IPv4 in IPv4 to a server; one, since nothing in a packet tells two apart",
+        1,
+        1,
+        programs.GUEST,
+        partial(InGuests, kind=manual.IPIP),
+        ("ipip",),
+    ),
+    VpnScenario(
+        "6in4",
+        "a client with IPv6 in IPv4 to a server; one, since nothing in a packet tells two apart",
+        1,
+        1,
+        programs.GUEST,
+        partial(InGuests, kind=manual.SIX_IN_FOUR),
+        ("6in4",),
+    ),
 )
 
 

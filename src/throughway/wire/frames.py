@@ -51,19 +51,22 @@ def _number(frame: bytes, at: int) -> int:
 
 def _behind_ethertype(frame: bytes, at: int) -> int | None:
     """Follow the Ethernet type at an offset through tags and labels to an IP packet."""
+    return _behind_type(frame, _number(frame, at), at + 2)
+
+
+def _behind_type(frame: bytes, kind: int, at: int) -> int | None:
+    """Follow an Ethernet type, whose payload is at an offset, to an IP packet."""
     for _ in range(_LAYERS_MAX):
-        kind = _number(frame, at)
-        at += 2
         if kind in _ETHERTYPE_IP:
             return at
         if kind in _ETHERTYPE_VLAN:
-            at += 2
+            kind, at = _number(frame, at + 2), at + 4
         elif kind in _ETHERTYPE_MPLS:
             return _behind_labels(frame, at)
         elif kind == _ETHERTYPE_PPPOE:
             return at + 8 if _number(frame, at + 6) in _PPP_IP else None
         elif kind <= _LENGTH_MAX and frame[at : at + 3] == _SNAP:
-            at += 6
+            kind, at = _number(frame, at + 6), at + 8
         else:
             return None
     return None
@@ -102,11 +105,8 @@ def _cooked(frame: bytes) -> int | None:
 
 
 def _cooked_2(frame: bytes) -> int | None:
-    # Its protocol stands first; 20 bytes of header follow each other to the packet or its tag.
-    kind = _number(frame, 0)
-    if kind in _ETHERTYPE_IP:
-        return 20
-    return _behind_ethertype(frame, 22) if kind in _ETHERTYPE_VLAN else None
+    # Its protocol stands first, and 20 bytes of header before the packet or what tags it.
+    return _behind_type(frame, _number(frame, 0), 20)
 
 
 def _ppp(frame: bytes) -> int | None:

@@ -12,7 +12,7 @@ from throughway.lab.peers.client import Client
 from throughway.lab.place import Place, Task
 
 DEVICE, ROUTER, SERVER = IPv4Address("10.77.0.11"), IPv4Address("192.0.2.2"), IPv4Address("198.51.100.11")
-WIREGUARD = pack("<II", 1, 0x1234) + noise(140)
+WIREGUARD = pack("<II", 1, 0x1234) + noise(124) + bytes(16)
 ESP = pack("!II", 0xC0FFEE00, 1) + noise(80)
 
 

@@ -72,7 +72,9 @@ def answer(connection: socket.socket) -> None:
 
 def serve(port: int) -> None:
     """Take connections until killed, each in a thread of its own."""
-    with socket.create_server(("", port), backlog=64) as listener:
+    has_both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if has_both else socket.AF_INET
+    with socket.create_server(("", port), family=family, backlog=64, dualstack_ipv6=has_both) as listener:
         print("ready", flush=True)  # noqa: T201 - that is how it speaks
         while True:
             connection, _ = listener.accept()
@@ -95,7 +97,7 @@ def watch(to_server: list[int], to_client: list[int], is_over: threading.Event) 
 
 def open_from(origin: str, address: str, port: int) -> socket.socket:
     """Connect from an interface, or from an address of this end."""
-    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     connection.settimeout(STALLED_S)
     try:
         ipaddress.ip_address(origin)

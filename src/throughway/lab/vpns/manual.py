@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
-from throughway.lab.peers import gre, l2tpv3, xfrm
+from throughway.lab.peers import gre, ip_in_ip, l2tpv3, xfrm
 from throughway.lab.peers.client import Client
 from throughway.lab.place import Place
 from throughway.lab.testbed import Testbed
@@ -45,6 +45,15 @@ ESP: Final = Kind(
 GRE: Final = Kind(
     "gre-key", gre.MODULES, "", gre.set_up_server, gre.set_up_client, lambda number: gre.DEVICE, gre.target
 )
+
+
+def _ip_in_ip(name: str, carried: ip_in_ip.Carried) -> Kind:
+    set_up = carried.set_up_server, carried.set_up_client
+    return Kind(name, carried.modules, "", *set_up, lambda number: ip_in_ip.DEVICE, carried.target)
+
+
+IPIP: Final = _ip_in_ip("ipip", ip_in_ip.IPV4)
+SIX_IN_FOUR: Final = _ip_in_ip("6in4", ip_in_ip.IPV6)
 
 
 class InGuests:
