@@ -34,17 +34,23 @@ struct head_key {
 /* What is known of a flow:
  *
  *   (absent) --first payload, or SYN--> WATCHED --a filter fits--> BEGUN: each packet is copied
- *                                          \                        /
- *                                           \--- used up -> DONE <-/--- the daemon has decided
+ *                        |                 \                        /
+ *                        |                  \--- used up -> DONE <-/--- the daemon has decided
+ *                        \--a filter fits, but nothing leads outside--> ASIDE --after HEAD_ASIDE_S--> WATCHED
+ *
+ * A datagram that goes nowhere yet may find its way later: an uplink comes, and its sender repeats itself.
  */
+#define HEAD_ASIDE_S 5
+
 enum head_state {
 	HEAD_WATCHED = 0,
 	HEAD_BEGUN = 1,
 	HEAD_DONE = 2,
+	HEAD_ASIDE = 3,
 };
 
 struct head_flow {
-	__u32 begins_at[2]; /* by direction: the sequence number of the first byte of a TCP stream */
+	__u32 begins_at[2]; /* by direction: the sequence number of the first byte of a TCP stream; ASIDE: since when, s */
 	__u16 generation;   /* of the filters; what older ones said is not known any more */
 	__u8 state;
 	__u8 initiator;     /* the direction of the first packet */

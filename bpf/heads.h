@@ -14,7 +14,7 @@
 
 #include <linux/tcp.h>
 
-#include "head_keys.h"
+#include "head_filters.h"
 #include "observe.h"
 
 struct {
@@ -57,14 +57,6 @@ struct {
 	__uint(max_entries, 2 << 20);
 } heads_seen SEC(".maps");
 
-/* A packet on its way to the filters, and to the ring. The words of a filter begin below 2048. */
-struct head_copy {
-	struct head head;
-	__u8 payload[2048 + sizeof(__u64)];
-};
-
-#define HEAD_OFFSET_MASK 2047
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -79,69 +71,6 @@ static __always_inline void head_count(enum head_count what)
 
 	if (counter)
 		(*counter)++;
-}
-
-/* Eight bytes of the payload. Those behind its end are whatever was there before, and are masked out. */
-static __always_inline __u64 head_word(const struct head_copy *copy, __u32 offset)
-{
-	return *(const __u64 *)(copy->payload + (offset & HEAD_OFFSET_MASK));
-}
-
-/* Whether the words of a filter are in this payload. */
-static __always_inline int words_fit(const struct head_filter *filter, const struct head_copy *copy)
-{
-	for (int i = 0; i < HEAD_WORDS; i++) {
-		const struct head_word *word = &filter->words[i];
-		__u64 wanted = word->like ? head_word(copy, word->like) & word->mask : word->value;
-
-		if (((head_word(copy, word->offset) & word->mask) != wanted) != !!word->differs)
-			return 0;
-	}
-	return 1;
-}
-
-/* Whether one filter lets this payload through. Not static: the verifier then looks at it once. */
-__noinline int filter_fits(const struct head_filter *filter, const struct head_copy *copy)
-{
-	__u16 host_port, peer_port, responders, initiators;
-	const struct head *head = &copy->head;
-	int is_from_initiator;
-	__u32 first;
-
-	if (!filter || !copy)
-		return 0;
-	is_from_initiator = head->direction == head->initiator;
-	host_port = bpf_ntohs(head->key.host_port);
-	peer_port = bpf_ntohs(head->key.peer_port);
-	responders = head->initiator == TO_PEER ? peer_port : host_port;
-	initiators = head->initiator == TO_PEER ? host_port : peer_port;
-	first = copy->payload[0];
-	if (filter->protocol != head->key.protocol || head->size < filter->size_min || head->size > filter->size_max)
-		return 0;
-	if (filter->flags & (is_from_initiator ? HEAD_OF_RESPONDER : HEAD_OF_INITIATOR))
-		return 0;
-	if (responders < filter->port_min || responders > filter->port_max) {
-		if (filter->flags & HEAD_PORT_OF_RESPONDER)
-			return 0;
-		if (initiators < filter->port_min || initiators > filter->port_max)
-			return 0;
-	}
-	if (head->filled < filter->needs)
-		return !!(filter->flags & HEAD_SHORT_FITS);
-	if (!(filter->first[first >> 6 & 3] >> (first & 63) & 1))
-		return 0;
-	return words_fit(filter, copy);
-}
-
-__noinline int filters_fit(const struct head_rules *rules, const struct head_copy *copy)
-{
-	if (!rules || !copy)
-		return 0;
-	for (__u32 i = 0; i < HEAD_FILTERS_MAX && i < rules->count; i++) {
-		if (filter_fits(&rules->filters[i], copy))
-			return 1;
-	}
-	return 0;
 }
 
 /* TLS's first record, a handshake (RFC 8446 section 5.1). */
@@ -205,7 +134,8 @@ static __always_inline void head_judge(const struct packet *p, const struct head
 		return;
 	}
 	if (flow->state == HEAD_WATCHED && !head_crosses(p, head->direction)) {
-		flow->state = HEAD_DONE;
+		flow->begins_at[0] = head->at_ns / NS_PER_S;
+		flow->state = HEAD_ASIDE;
 		return;
 	}
 	if (!may_copy(p, rules, head->direction)) {
@@ -294,6 +224,16 @@ static __always_inline struct head_flow *head_begin(const struct head *front, co
 	return bpf_map_lookup_elem(&head_flows, &front->key);
 }
 
+/* Whether packets of a flow of UDP are to be passed over; where there is none, or not any more, they are not. */
+static __always_inline int is_over(const struct head_flow *flow, const struct head_rules *rules)
+{
+	if (!flow || flow->generation != rules->generation)
+		return 0;
+	if (flow->state != HEAD_ASIDE)
+		return flow->state == HEAD_DONE;
+	return (__u32)(bpf_ktime_get_coarse_ns() / NS_PER_S) - flow->begins_at[0] < HEAD_ASIDE_S;
+}
+
 static __always_inline void head_of_udp(const struct packet *p, const struct head_rules *rules, struct head *front)
 {
 	__u32 at = sizeof(struct udphdr);
@@ -305,12 +245,12 @@ static __always_inline void head_of_udp(const struct packet *p, const struct hea
 	front->key.host_port = front->direction == TO_PEER ? udp.source : udp.dest;
 	front->key.peer_port = front->direction == TO_PEER ? udp.dest : udp.source;
 	flow = bpf_map_lookup_elem(&head_flows, &front->key);
-	if (flow && flow->generation == rules->generation && flow->state == HEAD_DONE)
+	if (is_over(flow, rules))
 		return;
 	if (bpf_ntohs(udp.len) <= at || p->size <= p->header_size + at)
 		return;
 	front->size = bpf_ntohs(udp.len) - at;
-	if (!flow || flow->generation != rules->generation)
+	if (!flow || flow->generation != rules->generation || flow->state == HEAD_ASIDE)
 		flow = head_begin(front, rules, 0);
 	if (flow)
 		head_take(p, rules, flow, front, at);
@@ -332,7 +272,7 @@ static __always_inline void head_of_tcp(const struct packet *p, const struct hea
 		return;
 	}
 	flow = bpf_map_lookup_elem(&head_flows, &front->key);
-	if (!flow || flow->state == HEAD_DONE || flow->generation != rules->generation)
+	if (!flow || flow->state >= HEAD_DONE || flow->generation != rules->generation)
 		return;
 	if (tcp.syn) {
 		flow->begins_at[direction] = sequence + 1;

@@ -95,7 +95,7 @@ def test_constant_is_that_of_the_header(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["HEAD_PACKETS_MAX", "HEAD_SIZE_MAX", "HEAD_STREAM_MAX", "HEAD_FILTERS_MAX", "HEAD_WORDS"]
+    "name", ["HEAD_PACKETS_MAX", "HEAD_SIZE_MAX", "HEAD_STREAM_MAX", "HEAD_FILTERS_MAX", "HEAD_WORDS", "HEAD_ASIDE_S"]
 )
 def test_constant_is_that_of_the_header_of_heads(name: str) -> None:
     match = re.search(rf"^#define {name} (\d+)\b", (CHECKOUT / "bpf/head_keys.h").read_text(), re.MULTILINE)

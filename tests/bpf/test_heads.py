@@ -236,10 +236,27 @@ def test_datagrams_beside_tls_say_so(copying: Copying) -> None:
 def test_what_does_not_cross_the_gateway_is_not_copied(copying: Copying) -> None:
     for seen in (to_peer(INITIATION, peer=OUTSIDE), to_peer(INITIATION, peer="224.0.0.251")):
         copying.run(seen)
-        assert copying.state(seen) == (HeadState.DONE, bytes((0, 1)))
+        copying.run(seen)
+        assert copying.state(seen) == (HeadState.ASIDE, bytes((0, 1)))
     copying.run(to_inside(RESPONSE), came_by=copying.gateway.ifindex + 1)
-    assert copying.state(to_inside(RESPONSE)) == (HeadState.DONE, bytes((1, 0)))
+    assert copying.state(to_inside(RESPONSE)) == (HeadState.ASIDE, bytes((1, 0)))
     assert copying.copied() == []
+
+
+def test_what_had_no_way_out_is_looked_at_again_after_a_while(copying: Copying) -> None:
+    """The device repeats its handshake from the same port until the uplink is there."""
+    seen = to_peer(INITIATION)
+    with IPRoute() as route:
+        route.route("del", dst="0.0.0.0/0", gateway=NEXT_HOP)
+        copying.run(seen)
+        route.route("add", dst="default", gateway=NEXT_HOP)
+    copying.run(seen)
+    assert copying.copied() == []
+    ((key, value),) = copying.maps["head_flows"].items()
+    since = struct.unpack_from("=I", value)[0]
+    copying.maps["head_flows"].update(key, struct.pack("=I", since - head_abi.HEAD_ASIDE_S) + value[4:])
+    copying.run(seen)
+    assert len(copying.copied()) == 1
 
 
 def test_later_fragments_and_empty_datagrams_are_passed_over(copying: Copying) -> None:

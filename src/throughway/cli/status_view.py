@@ -53,17 +53,20 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("Ports", _ports(status)),
         ("Attached by", status.attached_by),
         *([("Path", status.path)] if status.path else []),
-        *([("Recognised by", _heads(status))] if status.heads else []),
+        *([("Recognised", _recognised(status))] if status.heads else []),
         ("Memory", size(status.memory_bytes)),
         ("Daemon", f"process {status.pid}, release {release}"),
     ]
 
 
-def _heads(status: Status) -> str:
-    """Say what was looked at, and what was not though it may have been a VPN's."""
-    words = f"{plural(status.heads.get('copied', 0), 'first packet')} of flows"
-    why = {"ring-full": "the daemon did not keep up", "over-budget": "their sender began too many"}
-    lost = [f"{status.heads[name]:,} lost because {words}" for name, words in why.items() if status.heads.get(name)]
+def _recognised(status: Status) -> str:
+    """Say which flows were recognised, and what was not looked at though it may have been a VPN's."""
+    by_count = sorted(status.detected.items(), key=lambda one: (-one[1], one[0]))
+    flows = plural(sum(status.detected.values()), "flow")
+    words = f"{flows} ({', '.join(f'{name} {count:,}' for name, count in by_count)})" if by_count else flows
+    words += f" by {plural(status.heads.get('copied', 0), 'first packet')}"
+    why = {"ring-full": "the daemon did not keep up", "over-budget": "a sender began too many flows"}
+    lost = [f"{status.heads[name]:,} lost because {cause}" for name, cause in why.items() if status.heads.get(name)]
     return ", ".join([words, *lost])
 
 

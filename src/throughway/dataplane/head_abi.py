@@ -16,6 +16,7 @@ HEAD_PACKETS_MAX: Final = 8
 HEAD_SIZE_MAX: Final = 1536
 HEAD_STREAM_MAX: Final = 2048
 HEAD_FILTERS_MAX: Final = 128
+HEAD_ASIDE_S: Final = 5
 HEAD_WORDS: Final = WORDS_MAX
 
 
@@ -25,6 +26,7 @@ class HeadState(IntEnum):
     WATCHED = 0
     BEGUN = 1
     DONE = 2
+    ASIDE = 3
 
 
 class HeadCount(IntEnum):
