@@ -172,8 +172,10 @@ def _no_gre(session: Session, around: Surroundings, now: float) -> str:
     if session.family != "pptp" or any(flow.to_inside.packets for flow in calls):
         return ""
     answers = sum(flow.to_inside.packets for flow in control)
-    spoke_at = max((flow.to_inside.last_at or flow.first_at for flow in control), default=now)
-    if answers < PACKETS or now - spoke_at < SILENCE_S:
+    up_at = min((flow.heard_at for flow in control if flow.heard_at is not None), default=now)
+    if session.walk.has(Step.ESTABLISHED):
+        up_at = session.walk.taken[Step.ESTABLISHED - 1].at
+    if answers < PACKETS or now - up_at < SILENCE_S:
         return ""
     sent = sum(flow.to_peer.packets for flow in calls)
     return f"The control connection of PPTP is up, but none of its GRE comes back ({sent} packets went out)."

@@ -94,6 +94,27 @@ def test_pptp_without_gre() -> None:
     assert story.code(f"pptp-{ALICE}-{PEER}") == "pptp.gre-missing"
 
 
+def test_pptp_without_gre_stays_so_while_the_control_connection_goes_on() -> None:
+    story = Story()
+    control = FlowName(ALICE, PEER, IpProtocol.TCP, 40000, 1723)
+    story.detect(control, "pptp", "pptp")
+    for packets in range(5, 15):
+        story.count(control, packets, packets)
+        story.wait(2)
+        assert story.code(f"pptp-{ALICE}-{PEER}") == ("pptp.gre-missing" if packets > 6 else "")
+
+
+def test_small_requests_that_are_never_answered_are_no_keepalives() -> None:
+    """OpenVPN asks with 14 bytes."""
+    story = Story()
+    flow = udp(ALICE, 1194)
+    story.detect(flow, "openvpn", "openvpn")
+    for out in (1, 2, 3):
+        story.count(flow, out, 0, size=42)
+        story.wait(3)
+    assert story.code(f"openvpn-{ALICE}-{PEER}-1194") == "peer.silent"
+
+
 def test_ah() -> None:
     story = Story()
     ah = FlowName(ALICE, PEER, IpProtocol.AH)
