@@ -152,6 +152,8 @@ def _ike_stopped(session: Session, around: Surroundings, now: float) -> str:
     talk = _unanswered_talk(session, now)
     if talk is None or session.walk.has(Step.CARRYING_DATA):
         return ""
+    if any(not flow.to_inside.packets for flow in _of(session, "ike-natt")):
+        return f"{session.peer} answered IKE on UDP 500, but on UDP 4500 it does not."
     return f"{session.peer} answered the first messages of IKE and then no more."
 
 
@@ -261,7 +263,7 @@ TABLE: Final = (
     Entry(
         "ike.stopped",
         _ike_stopped,
-        "The server may refuse the device's credentials or settings; its log says which.",
+        "The server may refuse the device's credentials or settings, which its log says; or UDP 4500 is blocked.",
     ),
     Entry(
         "peer.silent",

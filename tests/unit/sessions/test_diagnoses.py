@@ -54,6 +54,19 @@ def test_ike_that_ends_at_the_authentication(size: int, code: str) -> None:
     assert story.code(IPSEC) == code
 
 
+def test_ike_that_is_answered_on_its_first_port_alone() -> None:
+    story = Story()
+    negotiate(story, answered=True)
+    story.detect(udp(ALICE, 4500), "ike-natt", "ipsec")
+    for _ in range(3):
+        story.ike(ALICE, IkeExchange.FIRST_CHILD, out=True, number=1)
+    story.count(udp(ALICE, 4500), 3, 0, size=300)
+    story.wait(WAIT_S)
+    found = story.diagnosis(IPSEC)
+    assert found is not None
+    assert (found.code, found.fact) == ("ike.stopped", f"{PEER} answered IKE on UDP 500, but on UDP 4500 it does not.")
+
+
 def one_way(story: Story) -> None:
     negotiate(story, answered=True)
     story.ike(ALICE, IkeExchange.FIRST_CHILD, out=True, number=1)
