@@ -193,6 +193,19 @@ def test_large_packets_that_are_lost() -> None:
     assert story.code(quiet_then_in_vain(story, 0.0, 1400)) == "path-mtu.black-hole"
 
 
+def test_keepalives_of_the_peer_do_not_answer_for_large_packets() -> None:
+    story = Story()
+    flow = udp(ALICE, 1194)
+    story.detect(flow, "openvpn", "openvpn")
+    story.count(flow, 20, 20)
+    for sent in range(1, 9):
+        story.wait(2)
+        came = 20 + sent // 4
+        answered = Traffic(came, 2000 + (came - 20) * 68, story.now)
+        story.count_at(flow, Traffic(20 + 2 * sent, 2000 + 2 * sent * 1400, story.now), answered)
+    assert story.code(f"openvpn-{ALICE}-{PEER}-1194") == "path-mtu.black-hole"
+
+
 def test_a_peer_that_answered_before() -> None:
     story = Story()
     assert story.code(quiet_then_in_vain(story, 0.0, 100)) == "peer.silent-since"
