@@ -14,6 +14,7 @@ import throughway.__main__  # noqa: F401 - mounts the commands of the lab and th
 from throughway.cli.app import app
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
+from throughway.sessions.diagnoses import TABLE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -82,6 +83,14 @@ def first_cells(page: str) -> set[str]:
 
 def test_every_reason_is_explained() -> None:
     assert first_cells("reasons.md") == {reason.name.lower().replace("_", "-") for reason in Reason}
+
+
+def test_every_diagnosis_is_explained_in_the_order_in_which_they_are_asked() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \|$", (DOCS / "diagnoses.md").read_text(), re.MULTILINE)
+    assert [code for code, *_ in rows] == [entry.code for entry in TABLE]
+    remedies = {code: remedy for code, _, remedy in rows}
+    told = {entry.code: entry.remedy.replace("`", "") for entry in TABLE if entry.remedy}
+    assert {code: remedies[code] for code in told} == told
 
 
 def test_drops_are_listed_as_drops() -> None:

@@ -18,6 +18,7 @@ LEVELS = {
     "tell": "info",
     "Record": "info",
     "_record": "info",
+    "_told": "info",
 }
 """The calls whose first argument is the name of an event, with the level at which it is written."""
 
@@ -41,7 +42,8 @@ def dictionary_keys(node: ast.AST) -> set[str]:
 
 
 def events_in(source: str) -> Iterator[tuple[str, Event]]:
-    """Yield name, level and fields of every event in a file; `_record` adds what it gives to all of its own."""
+    """Yield name, level and fields of every event in a file; `_record` adds what it gives to all of its own, and
+    `_told` the session."""
     tree = ast.parse(source)
     common = {
         key
@@ -57,7 +59,8 @@ def events_in(source: str) -> Iterator[tuple[str, Event]]:
             continue
         fields = {keyword.arg for keyword in node.keywords if keyword.arg} - NOT_FIELDS
         fields |= set().union(*(dictionary_keys(each) for each in node.args[1:]))
-        yield first.value, (LEVELS[called], frozenset(fields | (common if called == "_record" else set())))
+        added = common if called == "_record" else {"session"} if called == "_told" else set[str]()
+        yield first.value, (LEVELS[called], frozenset(fields | added))
 
 
 def events() -> dict[str, Event]:

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "throughway.core": CORE,
     "throughway.catalogue": CORE | {"re", "tomllib"},
     "throughway.detect": CORE,
+    "throughway.sessions": CORE,
     "throughway.wire": CORE | {"struct"},
     "throughway.simulate": CORE | {"random"},
 }

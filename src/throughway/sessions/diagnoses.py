@@ -33,10 +33,6 @@ FRAGMENTED_BYTES: Final = 1400
 """An IKE message above this is cut into fragments on most ways to a peer: PPPoE leaves 1,492 bytes for a packet, of
 which 28 are headers, and IPv4 in IPv6 of some providers less."""
 
-LARGE_BYTES: Final = 1200
-"""Packets of this size and more are the first that a narrow link does not pass: no path is required to carry more
-than 576 (RFC 791 section 3.1), and tunnels of 1,280 are common."""
-
 SECOND_CLIENT_S: Final = 20.0
 """A device that came up so shortly before another one's answers ended is what ended them."""
 
@@ -152,6 +148,8 @@ def _ike_stopped(session: Session, around: Surroundings, now: float) -> str:
     talk = _unanswered_talk(session, now)
     if talk is None or session.walk.has(Step.CARRYING_DATA):
         return ""
+    if any(not flow.to_inside.packets for flow in _of(session, "ike-natt")):
+        return f"{session.peer} answered IKE on UDP 500, but on UDP 4500 it does not."
     return f"{session.peer} answered the first messages of IKE and then no more."
 
 
@@ -172,8 +170,10 @@ def _no_gre(session: Session, around: Surroundings, now: float) -> str:
     if session.family != "pptp" or any(flow.to_inside.packets for flow in calls):
         return ""
     answers = sum(flow.to_inside.packets for flow in control)
-    spoke_at = max((flow.to_inside.last_at or flow.first_at for flow in control), default=now)
-    if answers < PACKETS or now - spoke_at < SILENCE_S:
+    up_at = min((flow.heard_at for flow in control if flow.heard_at is not None), default=now)
+    if session.walk.has(Step.ESTABLISHED):
+        up_at = session.walk.taken[Step.ESTABLISHED - 1].at
+    if answers < PACKETS or now - up_at < SILENCE_S:
         return ""
     sent = sum(flow.to_peer.packets for flow in calls)
     return f"The control connection of PPTP is up, but none of its GRE comes back ({sent} packets went out)."
@@ -191,7 +191,7 @@ def _black_hole(session: Session, around: Surroundings, now: float) -> str:
     if flow is None or not flow.to_inside.packets or flow.quiet_before_s >= QUIET_S:
         return ""
     size = flow.unanswered.bytes // flow.unanswered.packets
-    if size < LARGE_BYTES or flow.to_peer.bytes // flow.to_peer.packets >= size:
+    if not flow.lacks_large or flow.to_peer.bytes // flow.to_peer.packets >= size:
         return ""
     return f"Small packets pass both ways, but those of {size} bytes are lost on the way, and nobody says so."
 
@@ -259,7 +259,7 @@ TABLE: Final = (
     Entry(
         "ike.stopped",
         _ike_stopped,
-        "The server may refuse the device's credentials or settings; its log says which.",
+        "The server may refuse the device's credentials or settings, which its log says; or UDP 4500 is blocked.",
     ),
     Entry(
         "peer.silent",
@@ -298,7 +298,8 @@ def _unheard(session: Session, now: float) -> Flow | None:
     """The flow of data on which the device speaks in vain, if nothing of the session is heard."""
     flows = session.data_flows() or list(session.flows.values())
     unheard = [flow for flow in flows if flow.unanswered.packets >= PACKETS and _for(flow, now) >= _patience_s(flow)]
-    heard = [flow for flow in flows if flow.to_inside.last_at and now - flow.to_inside.last_at < SILENCE_S]
+    others = [flow for flow in flows if not flow.unanswered.packets and flow.to_inside.last_at is not None]
+    heard = [flow for flow in others if now - (flow.to_inside.last_at or 0.0) < SILENCE_S]
     return max(unheard, key=lambda flow: flow.unanswered.packets) if unheard and not heard else None
 
 

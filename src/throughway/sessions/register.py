@@ -284,7 +284,8 @@ class Register:
             entry = self._open(base)
             if entry is None:
                 entry = self._begin(base, flow, family, now)
-                told.append(_told("session.started", entry, **_ends(flow), family=family))
+                device = device_name(flow.device)
+                told.append(_told("session.started", entry, device=device, peer=str(flow.peer), family=family))
         session = entry.session
         if flow not in session.flows and (oldest := session.make_room()) is not None:
             del self._of_flow[oldest]
@@ -354,10 +355,6 @@ def _room_order(entry: Entry) -> tuple[bool, float]:
 def _id(device: Host, peer: Peer, family: str, port: int | None) -> str:
     base = f"{family}-{device_name(device)}-{peer}"
     return base if port is None else f"{base}-{port}"
-
-
-def _ends(flow: FlowName) -> dict[str, object]:
-    return {"device": device_name(flow.device), "peer": str(flow.peer)}
 
 
 def _told(name: str, entry: Entry, **fields: object) -> Told:

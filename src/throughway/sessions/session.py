@@ -21,9 +21,14 @@ QUIET_S: Final = 10.0
 
 PPTP: Final = "pptp"
 
-KEEPALIVE_BYTES: Final = 64
-"""Packets of this size and less want no answer: the keepalive of NAT traversal has 29 bytes with its headers (RFC 3948
-section 2.3), WireGuard's 60, and an acknowledgement of TCP 40 to 64."""
+LARGE_BYTES: Final = 1200
+"""Packets of this size and more are the first that a narrow link does not pass: no path is required to carry more
+than 576 (RFC 791 section 3.1), and tunnels of 1,280 are common."""
+
+KEEPALIVE_BYTES: Final = 80
+"""Packets of this size and less want no answer in a tunnel that had some: the keepalive of NAT traversal has 29 bytes
+with its headers (RFC 3948 section 2.3), WireGuard's 60, OpenVPN's 68, and an acknowledgement of TCP 40 to 64. What
+passes through a tunnel makes larger ones."""
 
 
 @dataclass(slots=True)
@@ -60,18 +65,27 @@ class Flow:
     unanswered_since: float | None = None
     quiet_before_s: float = 0.0
     """For how long nothing had passed when the device began to speak in vain; 0 where it was never answered."""
+    heard_at: float | None = None
+    """When a reading first had an answer."""
     is_gone: bool = False
     is_tracked: bool = False
     """Whether the kernel's connection tracking carries it."""
 
+    @property
+    def lacks_large(self) -> bool:
+        """Whether what the device sent in vain are large packets."""
+        return self.unanswered.bytes >= max(1, self.unanswered.packets) * LARGE_BYTES
+
     def read(self, counted: Counted, now: float) -> None:
         """Take a reading of the counters, and note what has gone unanswered."""
         sent, came = counted.to_peer, counted.to_inside
-        has_answer = came.packets > self.to_inside.packets
+        answers, answer_bytes = came.packets - self.to_inside.packets, came.bytes - self.to_inside.bytes
+        # Where large packets are lost, the peer's keepalives come through.
+        has_answer = answers > 0 and not (self.lacks_large and answer_bytes <= answers * KEEPALIVE_BYTES)
         more, more_bytes = sent.packets - self.to_peer.packets, sent.bytes - self.to_peer.bytes
         if has_answer:
             self.unanswered, self.unanswered_since, self.quiet_before_s = Traffic(), None, 0.0
-        elif more > 0 and more_bytes > more * KEEPALIVE_BYTES:
+        elif more > 0 and (not came.packets or more_bytes > more * KEEPALIVE_BYTES):
             if self.unanswered_since is None:
                 self.unanswered_since = now
                 times = [at for at in (self.to_peer.last_at, self.to_inside.last_at) if at is not None]
@@ -81,6 +95,8 @@ class Flow:
                 self.unanswered.bytes + more_bytes,
                 sent.last_at,
             )
+        if came.packets and self.heard_at is None:
+            self.heard_at = now
         self.to_peer, self.to_inside, self.is_tracked = sent, came, counted.is_tracked
         self.translated_to = counted.translated_to or self.translated_to
 

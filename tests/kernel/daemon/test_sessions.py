@@ -3,6 +3,7 @@
 import pytest
 
 from tests.kernel.bpf_plane.net import ip_packet
+from tests.kernel.daemon.conftest import MakeDaemon
 from tests.kernel.daemon.net import ALICE, BOB, OUTSIDE, PEER, Ends, ike_message, wait_for
 from tests.kernel.daemon.process import Daemon
 from throughway.control.client import ControlClient
@@ -10,6 +11,9 @@ from throughway.control.errors import RequestRefused
 from throughway.control.event_schema import HappenedEvent
 from throughway.control.session_schema import Session, Verdict
 from throughway.sessions.steps import Step
+
+NAMED_S = 15.0
+"""In which a diagnosis is to be named, from the last packet that it needs."""
 
 IPSEC = f"ipsec-{ALICE}-{PEER}"
 
@@ -60,7 +64,7 @@ def test_esp_that_is_not_answered_is_said_to_be_one_way(daemon: Daemon, ends: En
     daemon.up()
     agree(ends)
     ends.alice.send_esp(ALICE, PEER, 0x1001, range(1, 6))
-    wait_for("it is named", lambda: code(daemon) == "ipsec.one-way", 15)
+    wait_for("it is named", lambda: code(daemon) == "ipsec.one-way", NAMED_S)
     assert session(daemon).step == "established"
     (told,) = [event for event in events(daemon) if event.name == "session.stopped"]
     assert told.fields["session"] == IPSEC
@@ -73,7 +77,7 @@ def test_ike_that_nobody_answers(daemon: Daemon, ends: Ends) -> None:
     daemon.up()
     for _ in range(3):
         ends.ike[ALICE].socket.sendto(ike_message(0xA1, 34, 0), (str(PEER), 500))
-    wait_for("it is named", lambda: code(daemon) == "ike.unanswered", 15)
+    wait_for("it is named", lambda: code(daemon) == "ike.unanswered", NAMED_S)
 
 
 def test_second_device_with_one_key_is_refused_and_comes_through_when_the_first_is_gone(
@@ -83,7 +87,7 @@ def test_second_device_with_one_key_is_refused_and_comes_through_when_the_first_
     for host in (ALICE, BOB):
         ends.of(host).send(ip_packet(host, PEER, 94, bytes(64)))
     name = f"ip-94-{BOB}-{PEER}"
-    wait_for("it is named", lambda: code(daemon, name) == "discriminator.taken", 15)
+    wait_for("it is named", lambda: code(daemon, name) == "discriminator.taken", NAMED_S)
     row = session(daemon, name)
     assert (row.verdict, row.step) == (Verdict.REFUSED, "started")
     assert row.reason.startswith(f"The device {ALICE} uses IP protocol 94")
@@ -118,3 +122,33 @@ def test_flow_that_the_gateway_forgets_ends_its_session(daemon: Daemon, ends: En
     row = session(daemon, name)
     assert row.ended == "the gateway has forgotten its idle mappings"
     assert (row.packets_to_peer, row.step, row.flows[0].is_gone) == (1, "forwarded", True)
+
+
+def test_ah_is_named_with_its_remedy(daemon: Daemon, ends: Ends) -> None:
+    daemon.up()
+    ends.alice.send(ip_packet(ALICE, PEER, 51, bytes.fromhex("32040000 00001001 00000001") + bytes(32)))
+    wait_for("it is named", lambda: code(daemon) == "ah.refused", NAMED_S)
+    row = session(daemon)
+    assert (row.verdict, row.protocol, row.step) == (Verdict.REFUSED, "ah", "started")
+
+
+def test_large_message_of_ike_that_is_not_answered_was_lost_in_fragments(daemon: Daemon, ends: Ends) -> None:
+    """The header says how long the message is; what follows the first fragment never came."""
+    daemon.up()
+    ends.begin(ALICE, 0xA1)
+    message = ike_message(0xA1, 35, 1)
+    for _ in range(3):
+        ends.ike[ALICE].socket.sendto(message[:24] + (3000).to_bytes(4, "big"), (str(PEER), 500))
+    wait_for("it is named", lambda: code(daemon) == "ike.fragments-lost", NAMED_S)
+    assert session(daemon).step == "forwarded"
+
+
+def test_sessions_of_an_earlier_run_are_known_after_a_restart(make_daemon: MakeDaemon, ends: Ends) -> None:
+    """What was negotiated is forgotten; that data passes both ways says as much."""
+    first = make_daemon().up()
+    agree(ends)
+    ends.both_ways(ALICE, 0x1001, 0x2001, range(1, 9))
+    assert first.down(keep=True) == 0
+    second = make_daemon().up()
+    row = session(second)
+    assert (row.protocols, row.step, row.packets_to_inside) == (("esp",), "carrying data", 8)

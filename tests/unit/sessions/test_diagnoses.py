@@ -54,6 +54,19 @@ def test_ike_that_ends_at_the_authentication(size: int, code: str) -> None:
     assert story.code(IPSEC) == code
 
 
+def test_ike_that_is_answered_on_its_first_port_alone() -> None:
+    story = Story()
+    negotiate(story, answered=True)
+    story.detect(udp(ALICE, 4500), "ike-natt", "ipsec")
+    for _ in range(3):
+        story.ike(ALICE, IkeExchange.FIRST_CHILD, out=True, number=1)
+    story.count(udp(ALICE, 4500), 3, 0, size=300)
+    story.wait(WAIT_S)
+    found = story.diagnosis(IPSEC)
+    assert found is not None
+    assert (found.code, found.fact) == ("ike.stopped", f"{PEER} answered IKE on UDP 500, but on UDP 4500 it does not.")
+
+
 def one_way(story: Story) -> None:
     negotiate(story, answered=True)
     story.ike(ALICE, IkeExchange.FIRST_CHILD, out=True, number=1)
@@ -92,6 +105,27 @@ def test_pptp_without_gre() -> None:
     story.count(control, 5, 5)
     story.wait(WAIT_S)
     assert story.code(f"pptp-{ALICE}-{PEER}") == "pptp.gre-missing"
+
+
+def test_pptp_without_gre_stays_so_while_the_control_connection_goes_on() -> None:
+    story = Story()
+    control = FlowName(ALICE, PEER, IpProtocol.TCP, 40000, 1723)
+    story.detect(control, "pptp", "pptp")
+    for packets in range(5, 15):
+        story.count(control, packets, packets)
+        story.wait(2)
+        assert story.code(f"pptp-{ALICE}-{PEER}") == ("pptp.gre-missing" if packets > 6 else "")
+
+
+def test_small_requests_that_are_never_answered_are_no_keepalives() -> None:
+    """OpenVPN asks with 14 bytes."""
+    story = Story()
+    flow = udp(ALICE, 1194)
+    story.detect(flow, "openvpn", "openvpn")
+    for out in (1, 2, 3):
+        story.count(flow, out, 0, size=42)
+        story.wait(3)
+    assert story.code(f"openvpn-{ALICE}-{PEER}-1194") == "peer.silent"
 
 
 def test_ah() -> None:
@@ -157,6 +191,19 @@ def test_a_timer_upstream_that_is_too_short() -> None:
 def test_large_packets_that_are_lost() -> None:
     story = Story()
     assert story.code(quiet_then_in_vain(story, 0.0, 1400)) == "path-mtu.black-hole"
+
+
+def test_keepalives_of_the_peer_do_not_answer_for_large_packets() -> None:
+    story = Story()
+    flow = udp(ALICE, 1194)
+    story.detect(flow, "openvpn", "openvpn")
+    story.count(flow, 20, 20)
+    for sent in range(1, 9):
+        story.wait(2)
+        came = 20 + sent // 4
+        answered = Traffic(came, 2000 + (came - 20) * 68, story.now)
+        story.count_at(flow, Traffic(20 + 2 * sent, 2000 + 2 * sent * 1400, story.now), answered)
+    assert story.code(f"openvpn-{ALICE}-{PEER}-1194") == "path-mtu.black-hole"
 
 
 def test_a_peer_that_answered_before() -> None:

@@ -182,9 +182,9 @@ def test_refusal_shows_that_the_device_began_and_admission_takes_it_back() -> No
     story.tell(Refused(gre, "gre", Reason.DISCRIMINATOR_TAKEN, "Give it another key."))
     entry = story.entry(f"gre-{BOB}-{PEER}")
     assert entry.session.walk.words == Step.STARTED.words
-    assert entry.diagnosis is not None
+    assert story.code(entry.session.id) == "discriminator.taken"
     story.tell(Admitted(gre))
-    assert entry.diagnosis is None
+    assert not story.code(entry.session.id)
     assert [told.name for told in story.told] == [
         "session.started",
         "session.step",
