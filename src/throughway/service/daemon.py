@@ -125,6 +125,7 @@ class Daemon:
                 self._switching.begin(gateway, self._live)
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
+                self._switching.block_again()
                 self._tell_started()
                 await self._serve(control)
                 gateway.keep = kept = self._keep or self._has_failed

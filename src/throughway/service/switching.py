@@ -61,6 +61,7 @@ class Switching:
         self._withhold: Final = withhold
         self._known: Final = KnownFlows()
         self._tried: set[FlowName] = set()
+        self._left: dict[FlowName, str] = {}
         self._seen = self._files.signature()
         self._loaded = self._files.read()
         self._changing: Final = asyncio.Lock()
@@ -85,6 +86,18 @@ class Switching:
         self._gateway, self._live = gateway, live
         gateway.lay_switches(self.rules)
         self._withhold(self.board.withheld())
+        self._left = gateway.barrier.blocked()
+
+    def block_again(self) -> None:
+        """Block what an earlier run has left blocked, now that the rules are laid: it may be in the middle of a
+        conversation that nobody could recognise.
+        """
+        for flow, protocol in self._left.items():
+            if known := self.board.catalogue.get(protocol):
+                self._act(
+                    self._known.on_detected(Detected(flow, known.id, known.family, 1.0, "an earlier run"), self.board)
+                )
+        self._left = {}
 
     @property
     def methods(self) -> dict[str, Query]:
@@ -112,7 +125,7 @@ class Switching:
         blocked = [change for change in changes if isinstance(change, Blocked)]
         lifted = [change for change in changes if isinstance(change, Lifted)]
         if self._gateway is not None:
-            self._gateway.barrier.block([change.flow for change in blocked])
+            self._gateway.barrier.block({change.flow: change.protocol for change in blocked})
             self._gateway.barrier.unblock([change.flow for change in lifted])
         for change in changes:
             if self._live is not None:
@@ -274,7 +287,7 @@ class Switching:
             return
         known = [flow for flow in self._known.names() if flow.source and self._known.is_blocked(flow)]
         try:
-            blocked = self._gateway.barrier.blocked() if known else set()
+            blocked = self._gateway.barrier.blocked() if known else {}
         except KernelRefused as problem:
             log.warning("switches.unreadable", problem=str(problem))
             return

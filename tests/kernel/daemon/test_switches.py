@@ -1,6 +1,7 @@
 """Switches in a running gateway: Off stops a protocol at once and says so to the device, and touches nothing else."""
 
 import contextlib
+import itertools
 import socket
 import struct
 from collections.abc import Iterator
@@ -91,13 +92,13 @@ class Talk:
         self.there.settimeout(1)
 
     def passes(self, payload: bytes) -> bool:
-        """Send a packet, and tell whether it arrives and its echo comes back."""
+        """Send a packet, and tell whether its echo comes back. What was told of an earlier one counts as no."""
         try:
             self.here.send(payload)
             got, source = self.there.recvfrom(4096)
             self.there.sendto(got, source)
             return self.here.recv(4096) == payload
-        except TimeoutError:
+        except OSError:
             return False
 
     def refusal(self) -> int | None:
@@ -151,7 +152,16 @@ def test_off_stops_esp_at_once_and_tells_the_device_and_nobody_else_notices(
         wait_for("the try is seen", lambda: row("esp") == ("off", 1, 1))
         assert "switch=esp" in up.lines("flow.blocked")[0]
     switch("esp", "on")
-    ends.both_ways(ALICE, 0x1001, 0x2001, range(20, 30))
+    # What came from the peer meanwhile was refused, which lasts for a second.
+    sequences = itertools.count(1000)
+
+    def come_back() -> bool:
+        number = next(sequences)
+        ends.alice.send_esp(ALICE, PEER, 0x1001, range(number, number + 1))
+        ends.peer.send_esp(PEER, OUTSIDE, 0x2001, range(number, number + 1))
+        return len(ends.alice.sequences(0x2001)) > 8
+
+    wait_for("the tunnel is back", come_back)
     assert row("esp")[0] == "on"
 
 
@@ -239,6 +249,28 @@ def test_what_is_off_is_so_from_the_start_and_after_a_crash(
     with ear(net.alice, ICMP) as told:
         ends.alice.send_esp(ALICE, PEER, 0x1001, range(12, 15))
         wait_for("it is told without a daemon, too", lambda: prohibited(told, 50) > 0)
+
+
+def test_a_blocked_flow_stays_so_when_the_daemon_was_killed_and_comes_back(
+    make_daemon: MakeDaemon, net: Network, folder: Path
+) -> None:
+    """It is in the middle of its conversation, and nothing in its packets tells what it is."""
+    (folder / "protocols.d").mkdir(parents=True)
+    (folder / "protocols.d" / "acme.toml").write_text(ACME)
+    options = (*BOTH, "--configuration", str(folder))
+    first = make_daemon().up(*options)
+    with contextlib.ExitStack() as stack:
+        acme = Talk(stack, net, net.alice, 5555)
+        assert acme.passes(b"\1\2\xca\xfe\xba\xbe" + bytes(30))
+        wait_for("it is detected", lambda: row("acme") == ("on", 1, 0))
+        assert switch("acme", "off").blocked == 1
+        first.kill()
+        assert not acme.passes(b"x")
+        make_daemon().up(*options)
+        assert not acme.passes(b"x")
+        assert row("acme") == ("off", 1, 1)
+        assert switch("acme", "on").lifted == 1
+        wait_for("it passes again", lambda: acme.passes(b"x"))
 
 
 def test_unassisted_esp_is_the_plain_kernels_and_comes_back_to_us(up: Daemon, ends: Ends, net: Network) -> None:

@@ -64,7 +64,7 @@ def test_a_listing_with_everything_switched_off_can_be_loaded_again(row: Row, ou
     calls = Blocking(IpProtocol.GRE, True, at, is_pptp=True)
     rules = SwitchRules([*blocking, calls], has_flows=True, without_helper=calls, unassisted=frozenset({47, 115}))
     ours.apply(switch(replace(SETTINGS, switches=rules)).to_json())
-    ours.apply(update(*block([(IPv4Address(HOST), IPv4Address(PEER), 17, 4000, 1194)])).to_json())
+    ours.apply(update(*block({(IPv4Address(HOST), IPv4Address(PEER), 17, 4000, 1194): "openvpn"})).to_json())
     stateless = "nft -s list table inet throughway"
     listing = row.run("router", stateless)
     assert listing.count("@th,") > 0
