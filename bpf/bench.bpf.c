@@ -5,6 +5,7 @@
  *               and sends it out of an interface of the namespace that asked for the run
  *   sink        takes ESP off the interface at the far end: counts it, keeps every so manieth frame to be compared,
  *               and notes how long a stamped one was on its way
+ *   beginner    begins flows of TCP and UDP, which the sink answers (beginnings.h)
  *
  * A frame, 64 bytes; numbers in network order but for the stamp:
  *
@@ -22,6 +23,8 @@
 #include <linux/ip.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+
+#include "beginnings.h"
 
 #define FRAME_SIZE 64
 #define SAMPLES_MAX 256
@@ -166,7 +169,7 @@ int sink(struct xdp_md *context)
 	__u64 *counter, *latency;
 
 	if ((void *)(frame + 1) > end || frame->link.h_proto != bpf_htons(ETH_P_IP) || frame->ip.protocol != IPPROTO_ESP)
-		return XDP_PASS;
+		return converse(context);
 	counter = bpf_map_lookup_elem(&received, &zero);
 	if (counter)
 		(*counter)++;

@@ -53,14 +53,14 @@ struct head_flow {
 };
 
 /* Up to eight bytes of a payload that a filter fixes. Where `like` is not 0 they are compared with the bytes there
- * and not with `value`.
+ * and not with `value`. With `differs` they must not be equal.
  */
 struct head_word {
 	__u64 mask;
 	__u64 value;
 	__u16 offset;
 	__u16 like;
-	__u32 zero32;
+	__u32 differs;
 };
 
 #define HEAD_PORT_OF_RESPONDER 1u /* the port is that of the end that answers; else either end's will do */

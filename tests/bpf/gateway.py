@@ -63,7 +63,10 @@ SMALL_MAPS: Final = {
     "ike_budgets": 1024,
     "fragment_budgets": 1024,
 }
-_FILLED: Final = (*SMALL_MAPS, "fan_outs", "traces", "pending", "fragments", "reports", "kept_ports")
+_FILLED: Final = (
+    *(*SMALL_MAPS, "fan_outs", "traces", "pending", "fragments", "reports", "kept_ports"),
+    *("head_flows", "head_tls", "head_budgets"),
+)
 """What is emptied between tests."""
 
 

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from throughway.bench import ends, report
-from throughway.bench.run import QUICK, ROUNDS, ROUNDS_MIN, Extent, run
+from throughway.bench.beginnings import Beginnings
+from throughway.bench.run import QUICK, ROUNDS, ROUNDS_MIN, Extent, run, run_flows
 from throughway.control.errors import ControlError
 from throughway.core.errors import ThroughwayError
 from throughway.lab.programs import is_present
@@ -31,9 +32,12 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Measure little, in seconds: to see that it works, not for figures.")
     ] = False,
+    flows_only: Annotated[
+        bool, typer.Option("--flows-only", help="Measure only how new flows of TCP and UDP are recognised.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on the standard output.")] = False,
 ) -> None:
-    """Measure packets a second beside plain forwarding and masquerade, latency, memory, and new tunnels a second.
+    """Measure packets a second beside plain forwarding and masquerade, latency, memory, new tunnels and flows a second.
 
     It works in network namespaces of its own and takes some minutes. What arrives is compared with what was sent:
     when anything is wrong the status is 1 and no figure is printed.
@@ -47,12 +51,12 @@ def bench(
         extent = dataclasses.replace(extent, rounds=rounds)
     with _explained(), ended_by_signals():
         with Progress() as progress:
-            results = run(extent, progress.step)
+            results = run_flows(extent, progress.step) if flows_only else run(extent, progress.step)
         if as_json:
             typer.echo(json.dumps(results.to_json()))
             return
         console = Console()
-        for table in report.tables(results):
+        for table in [report.flows(results)] if isinstance(results, Beginnings) else report.tables(results):
             console.print(table)
 
 

@@ -8,7 +8,7 @@ nothing has to be lost: what is measured is how long one processor takes for a f
 import ctypes
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,9 @@ OBJECT: Final = Path(__file__).with_name("objects") / "bench.bpf.o"
 
 SAMPLES_MAX: Final = 256
 LATENCIES_MAX: Final = 16384
+TALK_SIZE_MAX: Final = 512
+"""Shared with bpf/beginnings.h."""
+
 XDP: Final = 37
 """BPF_XDP of enum bpf_attach_type (<linux/bpf.h>)."""
 
@@ -119,6 +122,24 @@ class Ends:
         with _undisturbed(self._processor):
             frame_ns = run_live(self._object.programs["generator"], bytes(FRAME_SIZE), count, batch)
         return Burst(count, self.received() - before, count * frame_ns / 1e9), numbers
+
+    def set_talks(self, entries: Mapping[bytes, bytes]) -> None:
+        """Say what flows that begin say: entries of the table `talks`."""
+        self._object.maps["talks"].update_batch(entries)
+
+    def begin(self, plan: bytes, count: int) -> None:
+        """Send the questions of a `struct beginning`, of so many flows, from the present namespace."""
+        self._object.maps["beginnings"].update(_ZERO, plan)
+        with _undisturbed(self._processor):
+            run_live(self._object.programs["beginner"], bytes(14 + TALK_SIZE_MAX), count, min(count, 64))
+
+    def heard(self) -> tuple[int, int]:
+        """Count the questions that came to peers, and the answers that came back."""
+        questions, answers = (
+            sum(struct.unpack(f"={len(value) // 8}Q", value))
+            for value in (self._object.maps["heard"].lookup(struct.pack("=I", what)) or b"" for what in range(2))
+        )
+        return questions, answers
 
     @property
     def next_sequence(self) -> int:

@@ -6,6 +6,7 @@ from statistics import median
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from throughway.bench.beginnings import Beginnings
 from throughway.bench.routers import Kind
 from throughway.bench.run import Results
 from throughway.bench.speed import WAYS, Speed
@@ -18,6 +19,7 @@ def tables(results: Results) -> Iterator[Table]:
     yield _speeds(results)
     yield _sizes(results)
     yield _newcomers(results)
+    yield flows(results.beginnings)
 
 
 def _speeds(results: Results) -> Table:
@@ -80,6 +82,25 @@ def _newcomers(results: Results) -> Table:
             word = "to the peer" if way is Direction.TO_PEER else "to the inside"
             table.add_row(word, name, f"{median(values):.0f}", f"{percentile(values, 0.99):.0f}")
     table.caption = f"New tunnels a second: {results.new_tunnels_per_second:,.0f}"
+    return table
+
+
+def flows(begun: Beginnings) -> Table:
+    """Write what became of flows that began, and what it cost the daemon."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"New flows of TCP and UDP over {begun.seconds:.0f} s")
+    for heading in ("flows/s", "VPNs", "named", "heads", "lost", "core", "daemon", "growth"):
+        table.add_column(heading, justify="right")
+    lost = sum(count for what, count in begun.heads.items() if what != "copied")
+    table.add_row(
+        f"{begun.flows / begun.seconds:,.0f}",
+        f"{begun.vpns:,}",
+        f"{begun.detected:,}",
+        f"{begun.heads.get('copied', 0):,}",
+        f"{lost:,}",
+        f"{begun.cpu_share:.0%}",
+        _mebibytes(begun.rss_bytes),
+        f"{begun.rss_growth_bytes / 1024:+,.0f} KiB",
+    )
     return table
 
 

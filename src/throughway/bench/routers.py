@@ -53,6 +53,9 @@ HOSTS_MAX: Final = 256
 _ROUTER_LAN, _ROUTER_WAN, _INSIDE_END, _OUTSIDE_END = (bytes((2, 0, 0, 0, 0, number)) for number in range(1, 5))
 """Locally administered hardware addresses."""
 
+INSIDE_LINK: Final = _ROUTER_LAN + _INSIDE_END + b"\x08\x00"
+"""The link header of what hosts send."""
+
 _SIOCETHTOOL: Final = 0x8946
 _ETHTOOL_SGRO: Final = 0x2C
 

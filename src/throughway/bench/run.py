@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from throughway.bench import filling, newcomers, speed, traffic
+from throughway.bench import beginnings, filling, newcomers, speed, traffic
+from throughway.bench.beginnings import Beginnings
 from throughway.bench.compare import WrongAnswer
 from throughway.bench.ends import within
 from throughway.bench.filling import Filled, Idle
@@ -28,10 +29,12 @@ class Extent:
     tunnels: tuple[int, ...] = (1, 5_000, 50_000, 500_000)
     singles: int = 500
     newcomers: int = 1_500
+    flows_per_second: int = 10_000
+    flows_s: float = 60.0
     idle_s: float = 30.0
 
 
-QUICK: Final = Extent(rounds=3, frames=5_000, tunnels=(1, 1_000), singles=50, newcomers=300, idle_s=3.0)
+QUICK: Final = Extent(rounds=3, frames=5_000, tunnels=(1, 1_000), singles=50, newcomers=300, flows_s=3.0, idle_s=3.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Results:
     idle: Idle
     latencies: dict[Direction, Latency]
     new_tunnels_per_second: float
+    beginnings: Beginnings
 
     def to_json(self) -> dict[str, object]:
         """Return a form for programs."""
@@ -59,6 +63,7 @@ class Results:
             "idle_with_full_table": self.idle.to_json(),
             "latency_us": {way.name.lower(): one.to_json() for way, one in self.latencies.items()},
             "new_tunnels_per_second": round(self.new_tunnels_per_second),
+            "new_flows": self.beginnings.to_json(),
         }
 
 
@@ -73,6 +78,8 @@ def run(extent: Extent, step: Callable[[str], None]) -> Results:
         rate = newcomers.per_second(bed, extent.newcomers)
         step("latency")
         latencies = {way: newcomers.latency(bed, way, extent.singles) for way in speed.WAYS}
+        step(_words_of_flows(extent))
+        begun = beginnings.begin(bed, extent.flows_per_second, extent.flows_s)
         bed.start_afresh()
         _open(bed)
         filled: list[Filled] = []
@@ -91,7 +98,20 @@ def run(extent: Extent, step: Callable[[str], None]) -> Results:
         idle=idle,
         latencies=latencies,
         new_tunnels_per_second=rate,
+        beginnings=begun,
     )
+
+
+def run_flows(extent: Extent, step: Callable[[str], None]) -> Beginnings:
+    """Measure nothing but how flows that begin are recognised. Raises as `run` does."""
+    step("making three routers")
+    with Bed() as bed:
+        step(_words_of_flows(extent))
+        return beginnings.begin(bed, extent.flows_per_second, extent.flows_s)
+
+
+def _words_of_flows(extent: Extent) -> str:
+    return f"{extent.flows_per_second:,} new flows a second for {extent.flows_s:.0f} s"
 
 
 def _open(bed: Bed) -> None:

@@ -163,7 +163,7 @@ class Status(Record):
     taken over from an earlier run. `ike_port` and `l2tp_port` say whether devices keep these ports (auto, keep,
     translate), `ports_kept` with which peers that was learned. `path` is how known packets go, `short`, or `long` with
     the reason behind it. `heads` counts first packets of flows by what became of them: `copied` to be recognised, or
-    lost as `ring-full` or `over-budget`.
+    lost as `ring-full` or `over-budget`; `detected` counts the flows that were recognised by them, by protocol.
     """
 
     version: str
@@ -187,6 +187,7 @@ class Status(Record):
     ports_kept: tuple[str, ...] = ()
     path: str = ""
     heads: Mapping[str, int] = field(default_factory=dict)
+    detected: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse counts and times below zero."""
@@ -219,6 +220,7 @@ class Status(Record):
             ports_kept=read.texts("ports_kept") if read.has("ports_kept") else (),
             path=read.text("path") if read.has("path") else "",
             heads=read.integers("heads") if read.has("heads") else {},
+            detected=read.integers("detected") if read.has("detected") else {},
         )
 
 

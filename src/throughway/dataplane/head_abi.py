@@ -59,7 +59,7 @@ _KEY: Final = layout(
     ("zero8", "B"),
     ("zero16", "H"),
 )
-_WORD: Final = layout(("mask", "8s"), ("value", "8s"), ("offset", "H"), ("like", "H"), ("zero32", "I"))
+_WORD: Final = layout(("mask", "8s"), ("value", "8s"), ("offset", "H"), ("like", "H"), ("differs", "I"))
 _FILTER: Final = layout(
     ("first", "32s"),
     ("words", f"{HEAD_WORDS * _WORD.size}s"),
@@ -179,4 +179,4 @@ def _pack_filter(prefilter: Prefilter) -> bytes:
 
 def _pack_word(word: Word) -> bytes:
     mask, value = (each.ljust(WORD_SIZE, b"\0") for each in (word.mask, word.value))
-    return _WORD.format.pack(mask, value, word.offset, word.like, 0)
+    return _WORD.format.pack(mask, value, word.offset, word.like, word.differs)

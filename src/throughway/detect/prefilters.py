@@ -29,12 +29,16 @@ _PORT_MAX: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Up to eight bytes at an offset, of which the mask counts; `like` compares them with those at another offset."""
+    """Up to eight bytes at an offset, of which the mask counts.
+
+    `like` compares them with those at another offset and not with the value; with `differs` they must not be equal.
+    """
 
     offset: int
     mask: bytes
     value: bytes
     like: int = 0
+    differs: bool = False
 
     @property
     def end(self) -> int:
@@ -45,7 +49,8 @@ class Word:
         """Whether the bytes are there."""
         found = data[self.offset : self.offset + len(self.mask)]
         wanted = data[self.like : self.like + len(self.mask)] if self.like else self.value
-        return all(a & mask == b & mask for a, mask, b in zip(found, self.mask, wanted, strict=False))
+        is_equal = all(a & mask == b & mask for a, mask, b in zip(found, self.mask, wanted, strict=False))
+        return is_equal is not self.differs
 
 
 def word(offset: int, value: str, mask: str = "") -> Word:

@@ -59,19 +59,25 @@ _WIREGUARD: Final = (
 _ACKS: Final = ("000000", "f0ffff")
 """At most eight acknowledgements, and then the number of a packet, theirs or its own: below 65,536."""
 
+_HAS_SESSION: Final = Word(1, b"\xff" * 8, bytes(8), differs=True)
+"""A session ID is never 0; a query of NTP has nothing else there."""
+
 _RESETS: Final = frozenset(openvpn_wire.Opcode(kind) << 3 for kind in openvpn_wire.RESETS)
 _CONTROLS: Final = frozenset(
     kind << 3 | key for kind in (set(openvpn_wire.Opcode) - openvpn_wire.DATA - openvpn_wire.RESETS) for key in range(8)
 )
 
 _OPENVPN: Final = (
-    Prefilter(transport=UDP, words=(word(9, *_ACKS),), first=_CONTROLS, size_min=14),
-    *(Prefilter(transport=UDP, words=(word(9, *_ACKS),), first=_RESETS, size_min=n, size_max=n) for n in (14, 26)),
+    Prefilter(transport=UDP, words=(_HAS_SESSION, word(9, *_ACKS)), first=_CONTROLS, size_min=14),
+    *(
+        Prefilter(transport=UDP, words=(_HAS_SESSION, word(9, *_ACKS)), first=_RESETS, size_min=n, size_max=n)
+        for n in (14, 26)
+    ),
     # Behind an HMAC: the number of the packet, below 65,536, the time, and as above.
     *(
         Prefilter(
             transport=UDP,
-            words=(word(9 + size, "0000"), word(17 + size, *_ACKS)),
+            words=(_HAS_SESSION, word(9 + size, "0000"), word(17 + size, *_ACKS)),
             first=_CONTROLS | _RESETS,
             size_min=22 + size,
         )
@@ -79,7 +85,7 @@ _OPENVPN: Final = (
         if size
     ),
     # With tls-crypt: the number, with which early negotiation may begin at 0x0f000000, and the time.
-    Prefilter(transport=UDP, words=(word(9, "00", "f0"),), first=_CONTROLS | _RESETS, size_min=54),
+    Prefilter(transport=UDP, words=(_HAS_SESSION, word(9, "00", "f0")), first=_CONTROLS | _RESETS, size_min=54),
     Prefilter(transport=UDP, words=(word(0, "4800", "f8ff"),), size_min=24),
     Prefilter(transport=UDP, words=(word(0, "48ffffff", "f8ffffff"),), size_min=24),
     _on(openvpn.PORT, (word(0, "30", "f8"),), size_min=21),

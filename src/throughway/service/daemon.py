@@ -366,6 +366,7 @@ class Daemon:
             session_count=sessions.count(self._tracker, tracked),
             adopted=self._adopted,
             learned=self._tracker.ports_learned(),
+            detected=self._live.detected,
         )
 
     async def _answer_sessions(self, params: Params) -> SessionPage:

@@ -9,10 +9,10 @@ answers. Protocols without ports need no heads: the tracker knows them.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from throughway.catalogue.catalogue import Catalogue
 from throughway.core.flows import Direction
@@ -20,11 +20,11 @@ from throughway.core.ids import IpProtocol
 from throughway.core.limits import Limits
 from throughway.dataplane import head_abi
 from throughway.dataplane.head_abi import HEAD, PROTOCOL_AT
-from throughway.dataplane.heads import Heads
 from throughway.detect import granted
 from throughway.detect.answers import Answer, Datagram
 from throughway.detect.flows import Bounds, Flow, key_of
 from throughway.detect.judging import Judge
+from throughway.detect.prefilters import Prefilters
 from throughway.detect.structures import prefilters
 from throughway.sessions.facts import Answered, Detected, Fact, FlowName
 
@@ -35,6 +35,16 @@ _NOTES_MAX: Final = 8
 _TO_PEER: Final = int(Direction.TO_PEER)
 _STREAM_BEGINS: Final = (1 << 32) - 1
 """The sequence number of a SYN whose stream begins at 0, as the kernel counts it."""
+
+
+class HeadsPort(Protocol):
+    """What is wanted of `dataplane.heads.Heads`, which says what these do."""
+
+    def use(self, prefilters: Prefilters) -> None: ...  # noqa: D102
+    def fileno(self) -> int: ...  # noqa: D102
+    def read(self, limit: int) -> list[bytes]: ...  # noqa: D102
+    def finish(self, keys: Iterable[bytes]) -> None: ...  # noqa: D102
+    def forget(self, key: bytes) -> None: ...  # noqa: D102
 
 
 class _Flow(Flow):
@@ -55,7 +65,7 @@ class _Flow(Flow):
 class Live:
     """Names the flows of one gateway as they begin. Not thread safe, and nothing in it waits but `run`."""
 
-    def __init__(self, heads: Heads, catalogue: Catalogue, limits: Limits) -> None:
+    def __init__(self, heads: HeadsPort, catalogue: Catalogue, limits: Limits) -> None:
         """Detect the protocols of a catalogue from now on."""
         self._heads: Final = heads
         self._limits: Final = limits
@@ -69,6 +79,8 @@ class Live:
         self._named: Final[OrderedDict[bytes, Answer]] = OrderedDict()
         self._finished: Final[set[bytes]] = set()
         self._catalogue = Catalogue(())
+        self.detected: Final[Counter[str]] = Counter()
+        """How many flows were recognised since the start, by protocol; one that was renamed counts as both."""
         self.use(catalogue)
 
     def use(self, catalogue: Catalogue) -> None:
@@ -185,6 +197,7 @@ class Live:
         if answer is None or answer.protocol == flow.told:
             return []
         flow.told = answer.protocol
+        self.detected[answer.protocol] += 1
         self._named[key] = answer
         self._named.move_to_end(key)
         if len(self._named) > self._limits.heads_named_max:

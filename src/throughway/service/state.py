@@ -1,7 +1,7 @@
 """The gateway at a glance."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from throughway import __version__
@@ -20,6 +20,7 @@ def status(
     session_count: int,
     adopted: int,
     learned: Sequence[tuple[Peer, UdpPort]],
+    detected: Mapping[str, int],
 ) -> Status:
     """Put the state of the gateway together. `adopted` is how many mappings the start took over."""
     return Status(
@@ -43,6 +44,7 @@ def status(
         ports_kept=tuple(f"{peer} udp {int(port)}" for peer, port in learned),
         reasons={reason.name.lower().replace("_", "-"): count for reason, count in gateway.plane.reasons().items()},
         heads={what.name.lower().replace("_", "-"): count for what, count in gateway.plane.heads.counts().items()},
+        detected=dict(detected),
         findings=tuple(
             Finding(
                 code=finding.code,

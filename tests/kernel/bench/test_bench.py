@@ -1,7 +1,9 @@
 """The bench itself: all figures are there, and a gateway that answers wrongly has none."""
 
+import dataclasses
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from throughway.bench import ends, filling, traffic
+from throughway.bench import beginnings, ends, filling, talks, traffic
 from throughway.bench.compare import WrongAnswer
-from throughway.bench.routers import Bed, Kind
+from throughway.bench.routers import FIRST_HOST, Bed, Kind
 from throughway.bench.run import QUICK, ROUNDS_MIN, Extent, run
+from throughway.catalogue_files import read_catalogue
 from throughway.core.flows import Direction
+from throughway.detect.engine import Detector
 from throughway.lab.namespace import named
 
 pytestmark = [
@@ -31,7 +35,16 @@ table ip wrong {{
 }}
 """
 
-SMALL = Extent(rounds=ROUNDS_MIN, frames=500, tunnels=(1, 50), singles=3, newcomers=300, idle_s=0.1)
+SMALL = Extent(
+    rounds=ROUNDS_MIN,
+    frames=500,
+    tunnels=(1, 50),
+    singles=3,
+    newcomers=300,
+    flows_per_second=2000,
+    flows_s=1.0,
+    idle_s=0.1,
+)
 
 
 def ours() -> set[str]:
@@ -51,6 +64,10 @@ def test_a_small_run_has_every_figure_and_leaves_nothing() -> None:
     assert found["new_tunnels_per_second"] > 0
     assert set(found["by_mappings"][0]["packets_per_second"]) == {"forwarding", "masquerade", "throughway"}
     assert any("round 2 of 2" in step for step in steps)
+    begun = found["new_flows"]
+    assert begun["flows"] == 2000 and begun["vpn_flows_detected"] == begun["vpn_flows"] == 200
+    assert begun["questions_answered"] >= 0.99 and begun["daemon_cpu_share"] > 0
+    assert begun["heads"]["copied"] >= 200 and not begun["heads"]["ring-full"] and not begun["heads"]["over-budget"]
     assert ours() <= before
 
 
@@ -105,6 +122,32 @@ def test_the_table_is_filled_and_every_tunnel_in_it_works(bed: Bed) -> None:
     assert bed.mapping_count() == 600
     for way in Direction:
         assert traffic.burst(bed, bed.routers[Kind.THROUGHWAY], way, 2000, tunnels=300).received == 2000
+
+
+def test_a_vpn_that_is_not_recognised_is_found_out(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bench counts: a flow that it takes for a VPN's, and that is none, ends it."""
+    wrong = (*talks.VPNS[:-1], dataclasses.replace(talks.OTHERS[2], protocol="wireguard"))
+    monkeypatch.setattr(beginnings, "VPNS", wrong)
+    monkeypatch.setattr(beginnings, "_SETTLES_WITHIN_S", 0.5)
+    with pytest.raises(WrongAnswer, match="were recognised"):
+        beginnings.begin(bed, 1200, 0.2)
+
+
+@pytest.mark.parametrize("kind", range(len(talks.VPNS) + len(talks.OTHERS)))
+def test_what_flows_say_is_what_detection_makes_of_it(kind: int) -> None:
+    """Without a router: the engine names each kind as the bench expects."""
+    said = talks.pack_talks((*talks.VPNS, *talks.OTHERS))
+    detector = Detector(read_catalogue(None))
+    for step in range(2):
+        entry = said[struct.pack("=I", 2 * kind + step)]
+        for at in (0, len(entry) // 2):
+            size = struct.unpack_from("=H", entry, at)[0]
+            packet = entry[at + 8 : at + 8 + size]
+            swapped = packet[:12] + FIRST_HOST.packed + packet[16:]
+            back = packet[:16] + FIRST_HOST.packed + packet[20:]
+            detector.on_packet(1.0, back if at else swapped)
+    (flow,) = detector.flows()
+    assert (flow.answer.protocol if flow.answer else None) == (*talks.VPNS, *talks.OTHERS)[kind].protocol
 
 
 @pytest.mark.full

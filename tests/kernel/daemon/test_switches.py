@@ -16,6 +16,9 @@ from tests.kernel.daemon.process import BOTH, Daemon
 from throughway.control.client import ControlClient
 from throughway.control.errors import RequestRefused
 from throughway.control.protocols_schema import Changed, Protocols
+from throughway.core.ids import IpProtocol
+from throughway.core.tracked import TrackedFlow
+from throughway.dataplane.conntrack import Interest, tracked_flows
 
 ICMP, GRE, IPIP = 1, 47, 4
 UNREACHABLE, ADMIN_PROHIBITED = 3, 13
@@ -69,6 +72,12 @@ def prohibited(ear: Ear, protocol: int) -> int:
         packet[20:22] == bytes([UNREACHABLE, ADMIN_PROHIBITED]) and packet[28 + 9] == protocol
         for packet in ear.collect()
     )
+
+
+def tracked(net: Network, port: int) -> list[TrackedFlow]:
+    """Read what the router's connection tracking has of UDP to this port."""
+    with inside(net.router):
+        return list(tracked_flows([Interest(IpProtocol.UDP, port)]))
 
 
 @contextlib.contextmanager
@@ -195,7 +204,9 @@ def test_an_operators_protocol_is_added_detected_and_switched_without_a_restart(
         wait_for("it is detected", lambda: row("acme") == ("on", 1, 0))
         assert other.passes(b"other")
 
+        assert {flow.original.source for flow in tracked(net, 5555)} == {ALICE, BOB}
         assert switch("acme", "off").blocked == 1
+        assert {flow.original.source for flow in tracked(net, 5555)} == {ALICE}, "what is blocked is forgotten"
         assert not fresh.passes(payload)
         assert fresh.refusal() == 113, "no route to host, as Linux words ICMP administratively prohibited"
         assert other.passes(b"other")

@@ -37,7 +37,7 @@ def test_the_keys_of_a_status_are_those_of_the_contract() -> None:
     assert list(STATUS.to_json()) == [
         "version", "gateway", "pid", "uptime_s", "inside", "outside", "outside_address", "attached_by", "memory_bytes",
         "mappings", "pending", "sessions", "adopted", "reasons", "findings", "outside_addresses",
-        "ike_port", "l2tp_port", "ports_kept", "path", "heads",
+        "ike_port", "l2tp_port", "ports_kept", "path", "heads", "detected",
     ]  # fmt: skip
 
 
