@@ -12,7 +12,7 @@ import typer
 from throughway.cli.app import GatewayOption
 from throughway.control.errors import ControlError
 from throughway.control.protocols_schema import Changed, Position, Protocols
-from throughway.protocols.asking import Asked, Wish, ask
+from throughway.protocols.asking import Asked, Wish, asking
 
 app = typer.Typer(
     help="The VPN protocols that are known, and a switch for each.",
@@ -31,8 +31,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 @app.command("list")
 def list_(gateway: GatewayOption = None, as_json: AsJson = False) -> None:
     """List the protocols with their switches."""
-    with _explained():
-        asked = ask(gateway)
+    with _explained(), asking(gateway) as asked:
         found = asked.protocols()
         if as_json:
             return typer.echo(json.dumps(found.to_json(), indent=2))
@@ -46,8 +45,7 @@ def show(name: Name, gateway: GatewayOption = None, as_json: AsJson = False) -> 
     """Tell all about a protocol, or about those of a family."""
     from throughway.protocols.view import chosen, show_one  # noqa: PLC0415 - rich
 
-    with _explained():
-        asked = ask(gateway)
+    with _explained(), asking(gateway) as asked:
         found = asked.protocols()
         rows = chosen(name, found)
         if not rows:
@@ -100,8 +98,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a protocol of your own by its file. It is recognised from then on, and has a switch."""
-    with _explained():
-        asked = ask(gateway)
+    with _explained(), asking(gateway) as asked:
         changed = asked.add(file)
         _tell(asked, changed, f"{changed.name} is added, and on unless its file says otherwise.", as_json)
 
@@ -113,16 +110,14 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Remove a protocol of your own, and what is set of its switch."""
-    with _explained():
-        asked = ask(gateway)
+    with _explained(), asking(gateway) as asked:
         _tell(asked, asked.remove(name), f"{name} is removed.", as_json)
 
 
 def _set(
     name: str, position: Position | None, device: str | None, peer: str | None, gateway: str | None, as_json: bool
 ) -> None:
-    with _explained():
-        asked = ask(gateway)
+    with _explained(), asking(gateway) as asked:
         changed = asked.switch(name, position, device, peer)
         place = " for " + (f"{device} with {peer}" if device and peer else f"{device or f'peer {peer}'}")
         where = place if device or peer else ""

@@ -62,6 +62,8 @@ class Switching:
         self._known: Final = KnownFlows()
         self._tried: set[FlowName] = set()
         self._left: dict[FlowName, str] = {}
+        self._lifting: set[FlowName] = set()
+        """Flows of which we say ourselves that they are gone. They go on, and stay known."""
         self._seen = self._files.signature()
         self._loaded = self._files.read()
         self._changing: Final = asyncio.Lock()
@@ -116,7 +118,7 @@ class Switching:
         match fact:
             case Detected(flow=flow) if flow.device != ROUTER:
                 self._act(self._known.on_detected(fact, self.board))
-            case FlowGone(flow=flow):
+            case FlowGone(flow=flow) if flow not in self._lifting:
                 self._known.on_gone(flow)
 
     def _act(self, changes: Iterable[Change]) -> tuple[int, int]:
@@ -140,8 +142,10 @@ class Switching:
                 peer=str(flow.peer),
                 switch=change.switch,
             )
+        self._lifting = {change.flow for change in lifted}
         for ended in lifted:
             self._emit(FlowGone(ended.flow, f"`{ended.switch}` was switched off"))
+        self._lifting.clear()
         return len(blocked), len(lifted)
 
     # Changes

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.kernel.bpf_plane.net import Ear, Network, inside, ip_packet
 from tests.kernel.daemon.conftest import MakeDaemon
@@ -19,6 +20,7 @@ from throughway.control.protocols_schema import Changed, Protocols
 from throughway.core.ids import IpProtocol
 from throughway.core.tracked import TrackedFlow
 from throughway.dataplane.conntrack import Interest, tracked_flows
+from throughway.protocols.cli import app
 
 ICMP, GRE, IPIP = 1, 47, 4
 UNREACHABLE, ADMIN_PROHIBITED = 3, 13
@@ -213,9 +215,10 @@ def test_an_operators_protocol_is_added_detected_and_switched_without_a_restart(
         assert row("acme") == ("off", 1, 1)
 
         assert switch("acme", "on").lifted == 1
-        wait_for("it passes again", lambda: fresh.passes(payload))
+        wait_for("it passes again", lambda: fresh.passes(b"in the middle of its conversation"))
 
-        switch("acme", "off")
+        assert switch("acme", "off").blocked == 1, "it is known, though nothing in its packets tells any more"
+        assert not fresh.passes(b"in the middle of its conversation")
         assert ask("protocol-remove", id="acme") == {"name": "acme", "blocked": 0, "lifted": 1}
         wait_for("it is no VPN any more", lambda: fresh.passes(payload))
         assert "acme" not in (folder / "protocols.toml").read_text()
@@ -327,3 +330,28 @@ def test_a_connection_is_reset(up: Daemon, net: Network) -> None:
         wait_for("it is reset", is_reset)
         web.send(b"more")
         assert accepted[1].recv(4096) == b"more"
+
+
+def test_the_command_line_speaks_to_the_daemon_that_runs(
+    up: Daemon, net: Network, folder: Path, tmp_path: Path
+) -> None:
+    """It writes the daemon's files, wherever these are, and says what became of running flows."""
+
+    def run(*words: str) -> str:
+        return CliRunner().invoke(app, list(words)).output
+
+    (tmp_path / "acme.toml").write_text(ACME)
+    assert run("add", str(tmp_path / "acme.toml")) == "acme is added, and on unless its file says otherwise.\n"
+    with contextlib.ExitStack() as stack:
+        acme = Talk(stack, net, net.alice, 5555)
+        assert acme.passes(b"\1\2\xca\xfe\xba\xbe" + bytes(30))
+        wait_for("it is detected", lambda: row("acme") == ("on", 1, 0))
+        assert run("disable", "acme") == "acme is off. 1 running flow is blocked.\n"
+        assert [line.split()[:5] for line in run("list").splitlines() if "acme" in line] == [
+            ["acme", "acme", "off", "1", "1"]
+        ]
+        assert "1 flow known, 1 blocked" in run("show", "acme")
+        assert run("reset", "acme") == "What was set of acme is taken back. 1 running flow is blocked no more.\n"
+        assert run("unassisted", "gre") == "gre is unassisted.\n"
+    assert (folder / "protocols.toml").exists()
+    assert "did you mean `gre`" in run("disable", "gree")

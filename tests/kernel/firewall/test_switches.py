@@ -61,7 +61,7 @@ def test_the_most_specific_rule_decides_both_ways(
 def test_over_ipv6_a_protocol_is_blocked_by_its_number(row: Row, ours: Nft, is_off: bool) -> None:
     host = row.open("host", socket.AF_INET6, socket.SOCK_RAW, ESP)
     peer = row.open("peer", socket.AF_INET6, socket.SOCK_RAW, ESP)
-    at = {} if is_off else {(ip_address(HOST6), None): False}
+    at: dict[At, bool] = {} if is_off else {(ip_address(HOST6), None): False}
     apply(ours, SwitchRules([Blocking(ESP, True, at)]))
     passes = is_dropped if is_off else arrives
     assert passes(row, lambda: host.sendto(b"\x00\x00\x10\x01 out", (PEER6, 0)), peer, b" out")
