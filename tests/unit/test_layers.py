@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "throughway.sessions": CORE,
     "throughway.wire": CORE | {"struct"},
     "throughway.simulate": CORE | {"random"},
+    "throughway.switches": CORE | {"difflib", "re", "tomlkit", "tomllib"},
 }
 """The standard library that a layer may use; `throughway` itself is import-linter's business."""
 

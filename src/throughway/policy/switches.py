@@ -11,7 +11,7 @@ maps, which cost the same however many devices they name; the most specific one 
 Each change fills the chains anew in one transaction. The set of flows stays: its elements come and go with the flows.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
@@ -127,23 +127,30 @@ def use_helper(at: str) -> Command:
     return rule(at, "PPTP control", IS_IPV4, is_(payload("tcp", "dport"), PPTP_PORT), jump(HELPERS))
 
 
-def block(flows: Collection[Tuple]) -> list[Command]:
-    """Block flows from now on. Those that are blocked already stay so."""
+def block(flows: Mapping[Tuple, str]) -> list[Command]:
+    """Block flows from now on, each with the ID of its protocol for a later run. Those that are blocked stay so."""
     return [{"add": element} for element in _elements(flows)]
 
 
 def unblock(flows: Collection[Tuple]) -> list[Command]:
     """Block them no more. They are added first: nft deletes only what is there, and the time of some may be over."""
-    return [*block(flows), *({"delete": element} for element in _elements(flows))]
+    named = dict.fromkeys(flows, "")
+    return [*block(named), *({"delete": element} for element in _elements(named))]
 
 
-def _elements(flows: Collection[Tuple]) -> Iterator[Command]:
+def _elements(flows: Mapping[Tuple, str]) -> Iterator[Command]:
     for protocol, name in FLOWS.items():
         rows = [
-            {"concat": [str(device), str(peer), *ports]} for device, peer, number, *ports in flows if number == protocol
+            _element({"concat": [str(device), str(peer), *ports]}, comment)
+            for (device, peer, number, *ports), comment in flows.items()
+            if number == protocol
         ]
         if rows:
             yield {"element": {"family": FAMILY, "table": TABLE, "name": name, "elem": rows}}
+
+
+def _element(value: Expression, comment: str) -> Expression:
+    return {"elem": {"val": value, "comment": comment}} if comment else value
 
 
 # Rules

@@ -1,5 +1,7 @@
 """Whom the commands speak to: the daemon of a gateway, or the files that it would read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -37,13 +39,17 @@ class Asked(Protocol):
         """Take one of the operator's protocols away."""
 
 
-def ask(gateway: str | None) -> Asked:
-    """Return the daemon where one runs, and the files where none does. Raises ControlError for all other causes."""
+@contextmanager
+def asking(gateway: str | None) -> Iterator[Asked]:
+    """Speak to the daemon where one runs, and to the files where none does. Raises ControlError for other causes."""
     name = choose_gateway(gateway)
     try:
-        return _Daemon(ControlClient.of_gateway(name))
+        client = ControlClient.of_gateway(name)
     except DaemonAbsent:
-        return _Files(SwitchFiles(configuration_directory()))
+        yield _Files(SwitchFiles(configuration_directory()))
+        return
+    with client:
+        yield _Daemon(client)
 
 
 class _Daemon:

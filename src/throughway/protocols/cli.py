@@ -9,7 +9,7 @@ import typer
 
 from throughway.cli.asking import GatewayOption, JsonOption, explained
 from throughway.control.protocols_schema import Changed, Position, Protocols
-from throughway.protocols.asking import Asked, Wish, ask
+from throughway.protocols.asking import Asked, Wish, asking
 
 app = typer.Typer(
     help="The VPN protocols that are known, and a switch for each.",
@@ -27,8 +27,7 @@ Peer = Annotated[str | None, typer.Option(metavar="ADDR", help="For this peer on
 @app.command("list")
 def list_(gateway: GatewayOption = None, as_json: JsonOption = False) -> None:
     """List the protocols with their switches."""
-    with explained():
-        asked = ask(gateway)
+    with explained(), asking(gateway) as asked:
         found = asked.protocols()
         if as_json:
             return typer.echo(json.dumps(found.to_json(), indent=2))
@@ -42,8 +41,7 @@ def show(name: Name, gateway: GatewayOption = None, as_json: JsonOption = False)
     """Tell all about a protocol, or about those of a family."""
     from throughway.protocols.view import chosen, show_one  # noqa: PLC0415 - rich
 
-    with explained():
-        asked = ask(gateway)
+    with explained(), asking(gateway) as asked:
         found = asked.protocols()
         rows = chosen(name, found)
         if not rows:
@@ -96,8 +94,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add a protocol of your own by its file. It is recognised from then on, and has a switch."""
-    with explained():
-        asked = ask(gateway)
+    with explained(), asking(gateway) as asked:
         changed = asked.add(file)
         _tell(asked, changed, f"{changed.name} is added, and on unless its file says otherwise.", as_json)
 
@@ -109,16 +106,14 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Remove a protocol of your own, and what is set of its switch."""
-    with explained():
-        asked = ask(gateway)
+    with explained(), asking(gateway) as asked:
         _tell(asked, asked.remove(name), f"{name} is removed.", as_json)
 
 
 def _set(
     name: str, position: Position | None, device: str | None, peer: str | None, gateway: str | None, as_json: bool
 ) -> None:
-    with explained():
-        asked = ask(gateway)
+    with explained(), asking(gateway) as asked:
         changed = asked.switch(name, position, device, peer)
         place = " for " + (f"{device} with {peer}" if device and peer else f"{device or f'peer {peer}'}")
         where = place if device or peer else ""

@@ -1,7 +1,7 @@
 """What blocks, in the kernel: the chains and sets of `policy.switches`, the programs, and connection tracking."""
 
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -47,9 +47,9 @@ class Barrier:
         self.rules = rules
         self._plane.leave(rules.unassisted)
 
-    def block(self, flows: Collection[FlowName]) -> None:
-        """Block flows from now on, and have the kernel forget them: what comes of them later begins anew."""
-        named = [_tuple(flow) for flow in flows if flow.protocol in switches.FLOWS]
+    def block(self, flows: Mapping[FlowName, str]) -> None:
+        """Block flows from now on, by ID of their protocol, and have the kernel forget them: On begins them anew."""
+        named = {_tuple(flow): protocol for flow, protocol in flows.items() if flow.protocol in switches.FLOWS}
         if not named:
             return
         try:
@@ -72,27 +72,30 @@ class Barrier:
         except KernelRefused as problem:
             log.warning("flows.not_blocked", count=len(named), problem=str(problem))
 
-    def blocked(self) -> set[FlowName]:
-        """Read which flows with ports are blocked now. Raises KernelRefused."""
+    def blocked(self) -> dict[FlowName, str]:
+        """Read which flows with ports are blocked now, by this run or the one before it, with the IDs of their
+        protocols as they were noted. Raises KernelRefused.
+        """
         return {
-            FlowName(Host(IPv4Address(device)), Peer(IPv4Address(peer)), int(protocol), int(source), int(destination))
+            FlowName(Host(IPv4Address(device)), Peer(IPv4Address(peer)), int(protocol), source, destination): comment
             for protocol, name in switches.FLOWS.items()
-            for device, peer, source, destination in self._elements(name)
+            for (device, peer, source, destination), comment in self._elements(name)
         }
 
     def tried(self) -> set[FlowName]:
         """Read which devices lately sent what is blocked and has no ports. Raises KernelRefused."""
         return {
             FlowName(Host(IPv4Address(device)), Peer(IPv4Address(peer)), _number(protocol))
-            for device, peer, protocol in self._elements(switches.TRIED)
+            for (device, peer, protocol), _ in self._elements(switches.TRIED)
         }
 
-    def _elements(self, name: str) -> Iterator[list[Any]]:
-        """Yield the concatenations in a set."""
+    def _elements(self, name: str) -> Iterator[tuple[list[Any], str]]:
+        """Yield the concatenations in a set, with their comments."""
         listed = self._nft.list_set(FAMILY, TABLE, name) or {"nftables": []}
         for entry in listed["nftables"]:
             for element in entry.get("set", {}).get("elem", ()):
-                yield element["elem"]["val"]["concat"] if "elem" in element else element["concat"]
+                inner = element.get("elem", {"val": element})
+                yield inner["val"]["concat"], str(inner.get("comment", ""))
 
 
 def _tuple(flow: FlowName) -> tuple[IPv4Address, IPv4Address, int, int, int]:

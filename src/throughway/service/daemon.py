@@ -130,6 +130,7 @@ class Daemon:
                 self._switching.begin(gateway, self._live)
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
+                self._switching.block_again()
                 self._tell_started()
                 try:
                     await self._serve(control)

@@ -65,6 +65,9 @@ class Switching:
         self._name_by: Final = name_by
         self._known: Final = KnownFlows()
         self._tried: set[FlowName] = set()
+        self._left: dict[FlowName, str] = {}
+        self._lifting: set[FlowName] = set()
+        """Flows of which we say ourselves that they are gone. They go on, and stay known."""
         self._seen = self._files.signature()
         self._loaded = self._files.read()
         self._changing: Final = asyncio.Lock()
@@ -89,6 +92,18 @@ class Switching:
         self._gateway, self._live = gateway, live
         gateway.lay_switches(self.rules)
         self._withhold(self.board.withheld())
+        self._left = gateway.barrier.blocked()
+
+    def block_again(self) -> None:
+        """Block what an earlier run has left blocked, now that the rules are laid: it may be in the middle of a
+        conversation that nobody could recognise.
+        """
+        for flow, protocol in self._left.items():
+            if known := self.board.catalogue.get(protocol):
+                self._act(
+                    self._known.on_detected(Detected(flow, known.id, known.family, 1.0, "an earlier run"), self.board)
+                )
+        self._left = {}
 
     @property
     def methods(self) -> dict[str, Query]:
@@ -107,7 +122,7 @@ class Switching:
         match fact:
             case Detected(flow=flow) if flow.device != ROUTER:
                 self._act(self._known.on_detected(fact, self.board))
-            case FlowGone(flow=flow):
+            case FlowGone(flow=flow) if flow not in self._lifting:
                 self._known.on_gone(flow)
 
     def _act(self, changes: Iterable[Change]) -> tuple[int, int]:
@@ -116,7 +131,7 @@ class Switching:
         blocked = [change for change in changes if isinstance(change, Blocked)]
         lifted = [change for change in changes if isinstance(change, Lifted)]
         if self._gateway is not None:
-            self._gateway.barrier.block([change.flow for change in blocked])
+            self._gateway.barrier.block({change.flow: change.protocol for change in blocked})
             self._gateway.barrier.unblock([change.flow for change in lifted])
         for change in changes:
             if self._live is not None:
@@ -131,8 +146,10 @@ class Switching:
                 peer=str(flow.peer),
                 switch=change.switch,
             )
+        self._lifting = {change.flow for change in lifted}
         for ended in lifted:
             self._emit(FlowGone(ended.flow, f"`{ended.switch}` was switched off"))
+        self._lifting.clear()
         return len(blocked), len(lifted)
 
     # Changes
@@ -278,7 +295,7 @@ class Switching:
             return
         known = [flow for flow in self._known.names() if flow.source and self._known.is_blocked(flow)]
         try:
-            blocked = self._gateway.barrier.blocked() if known else set()
+            blocked = self._gateway.barrier.blocked() if known else {}
         except KernelRefused as problem:
             log.warning("switches.unreadable", problem=str(problem))
             return

@@ -1,12 +1,14 @@
 """Switches in a running gateway: Off stops a protocol at once and says so to the device, and touches nothing else."""
 
 import contextlib
+import itertools
 import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.kernel.bpf_plane.net import Ear, Network, inside, ip_packet
 from tests.kernel.daemon.conftest import MakeDaemon
@@ -15,6 +17,10 @@ from tests.kernel.daemon.process import BOTH, Daemon
 from throughway.control.client import ControlClient
 from throughway.control.errors import RequestRefused
 from throughway.control.protocols_schema import Changed, Protocols
+from throughway.core.ids import IpProtocol
+from throughway.core.tracked import TrackedFlow
+from throughway.dataplane.conntrack import Interest, tracked_flows
+from throughway.protocols.cli import app
 
 ICMP, GRE, IPIP = 1, 47, 4
 UNREACHABLE, ADMIN_PROHIBITED = 3, 13
@@ -70,6 +76,12 @@ def prohibited(ear: Ear, protocol: int) -> int:
     )
 
 
+def tracked(net: Network, port: int) -> list[TrackedFlow]:
+    """Read what the router's connection tracking has of UDP to this port."""
+    with inside(net.router):
+        return list(tracked_flows([Interest(IpProtocol.UDP, port)]))
+
+
 @contextlib.contextmanager
 def ear(namespace: str, protocol: int) -> Iterator[Ear]:
     with contextlib.closing(Ear(namespace, protocol)) as made:
@@ -91,13 +103,13 @@ class Talk:
         self.there.settimeout(1)
 
     def passes(self, payload: bytes) -> bool:
-        """Send a packet, and tell whether it arrives and its echo comes back."""
+        """Send a packet, and tell whether its echo comes back. What was told of an earlier one counts as no."""
         try:
             self.here.send(payload)
             got, source = self.there.recvfrom(4096)
             self.there.sendto(got, source)
             return self.here.recv(4096) == payload
-        except TimeoutError:
+        except OSError:
             return False
 
     def refusal(self) -> int | None:
@@ -151,7 +163,16 @@ def test_off_stops_esp_at_once_and_tells_the_device_and_nobody_else_notices(
         wait_for("the try is seen", lambda: row("esp") == ("off", 1, 1))
         assert "switch=esp" in up.lines("flow.blocked")[0]
     switch("esp", "on")
-    ends.both_ways(ALICE, 0x1001, 0x2001, range(20, 30))
+    # What came from the peer meanwhile was refused, which lasts for a second.
+    sequences = itertools.count(1000)
+
+    def come_back() -> bool:
+        number = next(sequences)
+        ends.alice.send_esp(ALICE, PEER, 0x1001, range(number, number + 1))
+        ends.peer.send_esp(PEER, OUTSIDE, 0x2001, range(number, number + 1))
+        return len(ends.alice.sequences(0x2001)) > 8
+
+    wait_for("the tunnel is back", come_back)
     assert row("esp")[0] == "on"
 
 
@@ -185,16 +206,19 @@ def test_an_operators_protocol_is_added_detected_and_switched_without_a_restart(
         wait_for("it is detected", lambda: row("acme") == ("on", 1, 0))
         assert other.passes(b"other")
 
+        assert {flow.original.source for flow in tracked(net, 5555)} == {ALICE, BOB}
         assert switch("acme", "off").blocked == 1
+        assert {flow.original.source for flow in tracked(net, 5555)} == {ALICE}, "what is blocked is forgotten"
         assert not fresh.passes(payload)
         assert fresh.refusal() == 113, "no route to host, as Linux words ICMP administratively prohibited"
         assert other.passes(b"other")
         assert row("acme") == ("off", 1, 1)
 
         assert switch("acme", "on").lifted == 1
-        wait_for("it passes again", lambda: fresh.passes(payload))
+        wait_for("it passes again", lambda: fresh.passes(b"in the middle of its conversation"))
 
-        switch("acme", "off")
+        assert switch("acme", "off").blocked == 1, "it is known, though nothing in its packets tells any more"
+        assert not fresh.passes(b"in the middle of its conversation")
         assert ask("protocol-remove", id="acme") == {"name": "acme", "blocked": 0, "lifted": 1}
         wait_for("it is no VPN any more", lambda: fresh.passes(payload))
         assert "acme" not in (folder / "protocols.toml").read_text()
@@ -241,6 +265,28 @@ def test_what_is_off_is_so_from_the_start_and_after_a_crash(
         wait_for("it is told without a daemon, too", lambda: prohibited(told, 50) > 0)
 
 
+def test_a_blocked_flow_stays_so_when_the_daemon_was_killed_and_comes_back(
+    make_daemon: MakeDaemon, net: Network, folder: Path
+) -> None:
+    """It is in the middle of its conversation, and nothing in its packets tells what it is."""
+    (folder / "protocols.d").mkdir(parents=True)
+    (folder / "protocols.d" / "acme.toml").write_text(ACME)
+    options = (*BOTH, "--configuration", str(folder))
+    first = make_daemon().up(*options)
+    with contextlib.ExitStack() as stack:
+        acme = Talk(stack, net, net.alice, 5555)
+        assert acme.passes(b"\1\2\xca\xfe\xba\xbe" + bytes(30))
+        wait_for("it is detected", lambda: row("acme") == ("on", 1, 0))
+        assert switch("acme", "off").blocked == 1
+        first.kill()
+        assert not acme.passes(b"x")
+        make_daemon().up(*options)
+        assert not acme.passes(b"x")
+        assert row("acme") == ("off", 1, 1)
+        assert switch("acme", "on").lifted == 1
+        wait_for("it passes again", lambda: acme.passes(b"x"))
+
+
 def test_unassisted_esp_is_the_plain_kernels_and_comes_back_to_us(up: Daemon, ends: Ends, net: Network) -> None:
     """Connection tracking masquerades it by its addresses alone; nothing leaves with an inside address."""
     ends.begin(ALICE, 0xA1)
@@ -284,3 +330,28 @@ def test_a_connection_is_reset(up: Daemon, net: Network) -> None:
         wait_for("it is reset", is_reset)
         web.send(b"more")
         assert accepted[1].recv(4096) == b"more"
+
+
+def test_the_command_line_speaks_to_the_daemon_that_runs(
+    up: Daemon, net: Network, folder: Path, tmp_path: Path
+) -> None:
+    """It writes the daemon's files, wherever these are, and says what became of running flows."""
+
+    def run(*words: str) -> str:
+        return CliRunner().invoke(app, list(words)).output
+
+    (tmp_path / "acme.toml").write_text(ACME)
+    assert run("add", str(tmp_path / "acme.toml")) == "acme is added, and on unless its file says otherwise.\n"
+    with contextlib.ExitStack() as stack:
+        acme = Talk(stack, net, net.alice, 5555)
+        assert acme.passes(b"\1\2\xca\xfe\xba\xbe" + bytes(30))
+        wait_for("it is detected", lambda: row("acme") == ("on", 1, 0))
+        assert run("disable", "acme") == "acme is off. 1 running flow is blocked.\n"
+        assert [line.split()[:5] for line in run("list").splitlines() if "acme" in line] == [
+            ["acme", "acme", "off", "1", "1"]
+        ]
+        assert "1 flow known, 1 blocked" in run("show", "acme")
+        assert run("reset", "acme") == "What was set of acme is taken back. 1 running flow is blocked no more.\n"
+        assert run("unassisted", "gre") == "gre is unassisted.\n"
+    assert (folder / "protocols.toml").exists()
+    assert "did you mean `gre`" in run("disable", "gree")

@@ -2,6 +2,8 @@
 
 import socket
 import struct
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,13 @@ from tests.kernel.firewall.net import (
     is_dropped,
     next_of,
 )
+from throughway.core.blocking import Blocking
 from throughway.core.errors import KernelRefused
 from throughway.core.ids import IpProtocol
 from throughway.dataplane import conntrack, sysctls
 from throughway.dataplane.nft import Nft
-from throughway.policy.ruleset import Ruleset, build, remove, transactions
+from throughway.policy.ruleset import Ruleset, build, remove, switch, transactions, update
+from throughway.policy.switches import SwitchRules, block
 
 GOLDEN = Path(__file__).with_name("listing.golden")
 
@@ -50,6 +54,23 @@ def test_the_listing_reads_as_written_and_can_be_loaded_again(row: Row, ours: Nf
     ours.apply(remove().to_json())
     row.nft(listing)
     assert row.run("router", "nft list table inet throughway") == listing
+
+
+def test_a_listing_with_everything_switched_off_can_be_loaded_again(row: Row, ours: Nft) -> None:
+    """With exceptions for devices and peers of both versions of IP, and elements in the sets."""
+    device, peer = ip_address(HOST), ip_address(PEER)
+    at = {(device, None): False, (device, peer): True, (None, ip_address("2001:db8::9")): False}
+    blocking = [Blocking(number, True, at) for number in (4, 41, 47, 50, 51, 99, 115)]
+    calls = Blocking(IpProtocol.GRE, True, at, is_pptp=True)
+    rules = SwitchRules([*blocking, calls], has_flows=True, without_helper=calls, unassisted=frozenset({47, 115}))
+    ours.apply(switch(replace(SETTINGS, switches=rules)).to_json())
+    ours.apply(update(*block({(IPv4Address(HOST), IPv4Address(PEER), 17, 4000, 1194): "openvpn"})).to_json())
+    stateless = "nft -s list table inet throughway"
+    listing = row.run("router", stateless)
+    assert listing.count("@th,") > 0
+    ours.apply(remove().to_json())
+    row.nft(listing)
+    assert row.run("router", stateless) == listing
 
 
 def test_hosts_are_masqueraded_and_get_their_answers(row: Row, ours: Nft) -> None:
