@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_child, ikev2_start, to_inside, to_peer
 from throughway.core import deciding
-from throughway.core.commands import FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, Trace
+from throughway.core.commands import FanOut, InstallMapping, Record, Refuse, Reinject, RemoveMapping, Trace, Untrace
 from throughway.core.events import (
     AdoptedFlow,
     CountersRead,
@@ -245,6 +245,7 @@ def test_a_contest_that_fell_idle_is_decided_no_more(play: Playbook) -> None:
     tell(play, *ikev2_start(ALICE, PEER, 0xA), *ikev2_start(BOB, PEER, 0xB), EspUnclaimed(PATH, IN_1, 1))
     play.now += LIMITS.esp_idle_s + LIMITS.sweep_every_s
     play >> TimerExpired() << RemoveMapping(to_inside(PEER, IN_1))
+    assert not any(isinstance(command, Untrace) for command in play.answer), "its trace went with it"
     tell(play, EspUnclaimed(PATH, IN_2, 1))
     play >> HostDisowned(ALICE, PEER, IN_2, RefusalKind.INVALID_SPI) << InstallMapping(to_inside(PEER, IN_2), BOB)
     play.finish()
@@ -281,7 +282,50 @@ def test_many_contests_that_ended_leave_room_for_others() -> None:
         assert play.candidates(PEER, spis[1]) == {ALICE}
 
 
+def test_an_exchange_that_is_given_up_ends_the_contest_that_it_was_in(play: Playbook) -> None:
+    tell(play, *ikev2_start(ALICE, PEER, 0xA), *ike(BOB, PEER, 0xB, IkeExchange.INITIAL, 0, "><"))
+    tell(play, *ike(BOB, PEER, 0xB, IkeExchange.FIRST_CHILD, 1, ">>>"), EspUnclaimed(PATH, IN_1, 1))
+    assert play.candidates(PEER, IN_1) == {ALICE, BOB}
+    play.now += LIMITS.exchange_unanswered_s + 1
+    play >> TimerExpired() << InstallMapping(to_inside(PEER, IN_1), ALICE)
+    play.finish()
+
+
+def test_idle_mappings_and_idle_hosts_are_forgotten_at_one_moment(play: Playbook) -> None:
+    tell(play, *ikev2_start(BOB, PEER, 0xB))
+    play.now += LIMITS.candidate_idle_s - LIMITS.esp_idle_s
+    tell(play, EspFromInside(ALICE, PEER, OUT_A, 1))
+    play.now += LIMITS.esp_idle_s + 1
+    play >> TimerExpired() << RemoveMapping(to_peer(ALICE, PEER, OUT_A))
+    play.finish()
+    assert play.tracker.addresses.hosts_at(PATH) == [ALICE]
+
+
+def test_of_three_hosts_in_a_contest_two_are_left_when_one_is_forgotten() -> None:
+    play = Playbook(Limits(peers_per_host_max=1))
+    for number, host in enumerate((ALICE, BOB, CAROL)):
+        tell(play, *ikev2_start(host, PEER, 0xA + number))
+    tell(play, EspUnclaimed(PATH, IN_1, 1))
+    tell(play, *ikev2_start(CAROL, OTHER, 0xC)[:1])
+    assert play.candidates(PEER, IN_1) == {ALICE, BOB}
+    assert play.mappings == {to_inside(PEER, IN_1): (ALICE, BOB)}
+
+
 # Counters
+
+
+def test_counters_that_stand_still_show_no_use() -> None:
+    """Read again and again, they say no more than once; a flood pushes out what was not used since."""
+    play = Playbook(Limits(uncredited_spis_per_peer_max=2, uncredited_spis_per_host=1))
+    tell(play, EspFromInside(ALICE, PEER, OUT_A, OLD), EspUnclaimed(PATH, IN_1, OLD))
+    play.now += 1
+    at = play.now
+    for _ in range(4):
+        play.now += LIMITS.counters_every_s
+        tell(play, counters(at, to_inside(PEER, IN_1)))
+    for number in range(2):
+        tell(play, EspUnclaimed(PATH, Spi(0x10000 + number), OLD))
+    assert play.candidates(PEER, IN_1) == set()
 
 
 def test_what_a_host_sends_keeps_its_peer_from_making_room() -> None:
@@ -408,6 +452,14 @@ def test_adopted_verdicts_are_firm_and_adopted_contests_are_open(play: Playbook)
     assert play.candidates(PEER, IN_2) == {ALICE, BOB, CAROL}
     tell(play, HostDisowned(BOB, PEER, IN_2, RefusalKind.INVALID_SPI))
     assert play.candidates(PEER, IN_2) == {ALICE, CAROL}
+
+
+def test_a_flood_does_not_push_out_what_was_adopted() -> None:
+    play = Playbook(Limits(uncredited_spis_per_peer_max=2, uncredited_spis_per_host=1))
+    tell(play, MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE), adopted(to_inside(PEER, IN_2), ALICE, BOB))))
+    tell(play, *(EspUnclaimed(PATH, Spi(0x10000 + number), OLD) for number in range(5)))
+    assert play.candidates(PEER, IN_1) == {ALICE}
+    assert play.candidates(PEER, IN_2) == {ALICE, BOB}
 
 
 def test_an_adopted_spi_that_fell_idle_is_still_its_hosts(play: Playbook) -> None:

@@ -76,6 +76,17 @@ def test_a_host_that_goes_on_sending_and_hears_nothing_is_offered_what_others_ha
     assert play.candidates(PEER, IN_1) == ({ALICE, BOB} if is_offered else {ALICE})
 
 
+@pytest.mark.parametrize(("apart_s", "is_judged"), [(0.9, False), (LIMITS.counters_every_s, True)])
+def test_a_reading_that_comes_in_pieces_is_judged_once(play: Playbook, apart_s: float, is_judged: bool) -> None:
+    has_tunnels(play, ALICE, IN_1)
+    only_sends(play, BOB)
+    play.now += LIMITS.one_way_s - 0.5
+    moves(play, senders=(BOB,))
+    play.now += apart_s
+    moves(play, IN_1, senders=(BOB,))
+    assert play.candidates(PEER, IN_1) == ({ALICE, BOB} if is_judged else {ALICE})
+
+
 def test_what_nothing_comes_with_is_offered_to_nobody(play: Playbook) -> None:
     has_tunnels(play, ALICE, IN_1, IN_2)
     only_sends(play, BOB)
