@@ -266,7 +266,7 @@ class EspPart:
         state.hosts[ROUTER].use_up_credit()
         if not any(other.is_router_sa for other in state.bindings.values()):
             self._bounds.release(ROUTER, event.path, _ROUTER_SAS)
-        return commands + deciding.reconsider(state, now, self._limits)
+        return commands
 
     # Time
 

@@ -39,14 +39,14 @@ def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
     if any(binding.auditor is not None for binding in state.open.values()):
         return []
     for known in list(state.creditors.values()):
-        if _is_one_way(state, known, now, limits):
+        if _is_one_way(known, now, limits):
             known.audits += 1
             known.audited_at = now
             return _offer_others(state, known, now, limits)
     return []
 
 
-def _is_one_way(state: PeerState, known: HostAtPeer, now: float, limits: Limits) -> bool:
+def _is_one_way(known: HostAtPeer, now: float, limits: Limits) -> bool:
     """Whether a host goes on to send with a new SPI, may own one to the inside, and has had nothing since."""
     if known.began_at == NEVER or not known.credits_left(now) or now < known.unseen_until:
         return False

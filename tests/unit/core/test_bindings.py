@@ -175,6 +175,13 @@ def test_an_ike_sa_that_goes_on_after_its_child_was_not_rekeyed(play: Playbook) 
     assert credits_left(play) == 2
 
 
+def test_an_ike_sa_that_begins_before_our_eyes_replaces_none(play: Playbook) -> None:
+    start(play, *children(1, 2))
+    play.now += 60
+    tell(play, *ike(ALICE, PEER, NEW_IKE_A, IkeExchange.INITIAL, 0, "><"))
+    assert credits_left(play) == 2
+
+
 def test_a_child_sa_whose_spi_the_host_sends_was_no_rekey_of_the_ike_sa(play: Playbook) -> None:
     start(play, *children(1))
     tell(play, sends(ALICE, 1))

@@ -8,6 +8,7 @@ from tests.unit.core.playbook import Playbook
 from throughway.core.commands import (
     FanOut,
     InstallMapping,
+    Record,
     Refuse,
     Reinject,
     RemoveMapping,
@@ -16,6 +17,7 @@ from throughway.core.commands import (
 from throughway.core.events import (
     AdoptedFlow,
     CountersRead,
+    EspFromInside,
     FlowCount,
     IkeExchange,
     IkeMessageSeen,
@@ -23,9 +25,10 @@ from throughway.core.events import (
     PortlessFromInside,
     PortlessUnclaimed,
     PortsRemembered,
+    TimerExpired,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, UdpPort
+from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi, UdpPort
 from throughway.core.kept_ports import PortSetting
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
@@ -121,7 +124,7 @@ def test_the_only_host_with_an_ike_sa_gets_it_and_still_gives_way_to_who_answers
 
 
 def test_nobody_gets_ike_who_has_no_sa_with_the_peer(play: Playbook) -> None:
-    play >> comes(0xF) << Refuse(back(0xF), Reason.NO_CANDIDATE)
+    play >> comes(0xF) << Refuse(back(0xF), Reason.NO_CANDIDATE, "peer.unknown")
     play >> ike(ALICE, 0xA, ">")[0]
     play >> comes(0xF) << Refuse(back(0xF), Reason.NO_CANDIDATE)
 
@@ -134,6 +137,116 @@ def test_what_a_host_began_before_its_port_was_kept_goes_on(play: Playbook) -> N
     play << Reinject(out(ALICE, 0xA))
     play.finish()
     assert play.tracker.mapping_count == 2
+
+
+def test_who_sends_has_what_another_host_was_given_and_never_sent(play: Playbook) -> None:
+    """Alice had the SPI by her word, before her port was kept; now Bob sends it."""
+    for message in ike(ALICE, 0xA, "><"):
+        play >> message
+    play >> comes(0xA) << InstallMapping(back(0xA), ALICE) << Reinject(back(0xA))
+    play.finish()
+    assert play.tracker.mapping_count == 1
+    play >> sends(BOB, 0xA) << RemoveMapping(back(0xA)) << InstallMapping(back(0xA), BOB)
+    play << InstallMapping(out(BOB, 0xA), BOB) << Reinject(out(BOB, 0xA))
+    play.finish()
+    assert play.mappings == {back(0xA): (BOB,), out(BOB, 0xA): (BOB,)}
+    assert play.tracker.mapping_count == 2
+
+
+def test_who_sends_has_what_an_earlier_run_gave_to_another_host(play: Playbook) -> None:
+    play >> MappingsAdopted((AdoptedFlow(back(0xA), (ALICE,), FlowCount(back(0xA), 1, 100, 99_999.0)),))
+    play >> sends(BOB, 0xA) << RemoveMapping(back(0xA)) << InstallMapping(back(0xA), BOB)
+    play << InstallMapping(out(BOB, 0xA), BOB) << Reinject(out(BOB, 0xA))
+    play.finish()
+    assert play.tracker.mapping_count == 2
+
+
+def test_what_a_host_was_given_and_never_sent_falls_idle_too(play: Playbook) -> None:
+    for message in ike(ALICE, 0xA, "><"):
+        play >> message
+    play >> comes(0xA)
+    play.now += LIMITS.kept_port_idle_s + LIMITS.sweep_every_s
+    play >> TimerExpired() << RemoveMapping(back(0xA))
+    play.finish()
+    assert play.tracker.mapping_count == 0
+
+
+def test_what_was_offered_to_all_is_its_hosts_once_that_is_known(play: Playbook) -> None:
+    """Bob's message with the SPI passed elsewhere."""
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    play >> comes(0xF) << FanOut(back(0xF), (ALICE, BOB)) << Reinject(back(0xF))
+    play >> ike(BOB, 0xF, ">")[0]
+    play >> comes(0xF) << RemoveMapping(back(0xF)) << InstallMapping(back(0xF), BOB) << Reinject(back(0xF))
+    play.finish()
+    assert play.mappings[back(0xF)] == (BOB,)
+    assert play.tracker.mapping_count == len(play.mappings) == 5
+
+
+def test_what_was_offered_to_a_host_that_is_forgotten_is_asked_about_again() -> None:
+    play = Playbook(Limits(peers_per_host_max=1, fan_out_max=2), {PORT: PortSetting.KEEP})
+    for at, host in enumerate((ALICE, BOB)):
+        play.now += 1
+        has_sa(play, host, 0xA + at)
+    play >> comes(0xF)
+    play.now += 1
+    has_sa(play, CAROL, 0xC)
+    play >> comes(0xE) << FanOut(back(0xE), (BOB, CAROL)) << Reinject(back(0xE))
+    play >> EspFromInside(ALICE, Peer(IPv4Address("203.0.113.10")), Spi(0x1000), 1)
+    assert {command.key for command in play.answer if isinstance(command, RemoveMapping)} == {
+        back(0xF),
+        back(0xA),
+        out(ALICE, 0xA),
+    }
+    assert set(play.mappings) >= {back(0xE), back(0xB), back(0xC)}
+    assert play.tracker.mapping_count == len(play.mappings)
+    play >> comes(0xF) << FanOut(back(0xF), (BOB, CAROL)) << Reinject(back(0xF))
+
+
+def test_of_what_was_offered_the_least_recently_used_makes_room() -> None:
+    play = Playbook(Limits(uncredited_spis_per_peer_max=2), {PORT: PortSetting.KEEP})
+    has_sa(play, ALICE, 0xA)
+    for spi in (0x101, 0x102):
+        play.now += 1
+        play >> comes(spi)
+    play.now += 1
+    (play >> CountersRead((FlowCount(back(0x101), 2, 200, play.now),))).nothing()
+    (play >> CountersRead((FlowCount(back(0x101), 2, 200, play.now - 9),))).nothing()
+    play >> comes(0x103) << RemoveMapping(back(0x102)) << InstallMapping(back(0x103), ALICE) << Reinject(back(0x103))
+    play.finish()
+
+
+def test_ike_and_other_protocols_of_a_host_are_held_apart(play: Playbook) -> None:
+    """GRE falls idle earlier; the host is still known by its IKE, and so is its path."""
+    has_sa(play, ALICE, 0xA)
+    play >> PortlessFromInside(ALICE, PEER, 47, 0)
+    gre = FlowKey.to_inside(47, PATH, 0)
+    play.now += LIMITS.gre_idle_s + LIMITS.sweep_every_s
+    play >> CountersRead((FlowCount(out(ALICE, 0xA), 2, 200, play.now),))
+    play >> TimerExpired()
+    assert gre not in play.mappings
+    assert play.tracker.addresses.paths(ALICE, PEER) == [PATH]
+    play.now += 1
+    play >> sends(ALICE, 0xB) << InstallMapping(back(0xB), ALICE) << InstallMapping(out(ALICE, 0xB), ALICE)
+    play << Reinject(out(ALICE, 0xB))
+
+
+def test_what_a_host_has_is_told_in_words_and_is_not_shown_as_refused(play: Playbook) -> None:
+    fields: dict[str, object] = {
+        "protocol": "ike",
+        "peer": str(PEER),
+        "host": str(ALICE),
+        "discriminator": "0x000000000000000a",
+    }
+    play >> sends(ALICE, 0xA)
+    assert Record("flow.installed", fields) in play.answer
+    play.now += LIMITS.kept_port_idle_s
+    play >> sends(BOB, 0xA) << Refuse(out(BOB, 0xA), Reason.DISCRIMINATOR_TAKEN, "discriminator.taken")
+    assert len(play.tracker.refusals()) == 1
+    play.now += 1
+    play >> sends(BOB, 0xA)
+    assert play.mappings[back(0xA)] == (BOB,)
+    assert play.tracker.refusals() == []
 
 
 def test_the_router_is_a_candidate_like_any_host(play: Playbook) -> None:
@@ -171,8 +284,8 @@ def test_unknown_spis_of_one_peer_push_out_each_other_alone() -> None:
 def test_a_full_table_refuses(play: Playbook) -> None:
     play = Playbook(Limits(mappings_max=2), {PORT: PortSetting.KEEP})
     has_sa(play, ALICE, 0xA)
-    play >> comes(0xF) << Refuse(back(0xF), Reason.REFUSED)
-    play >> sends(BOB, 0xB) << Refuse(out(BOB, 0xB), Reason.REFUSED)
+    play >> comes(0xF) << Refuse(back(0xF), Reason.REFUSED, "mappings.limit")
+    play >> sends(BOB, 0xB) << Refuse(out(BOB, 0xB), Reason.REFUSED, "mappings.limit")
     assert play.tracker.mapping_count == 2
 
 
