@@ -43,10 +43,10 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 #define SLOTS_MAX 16
 #define SHORT_INSIDES_MAX 16
-#define FAN_OUT_MAX 16
+#define FAN_OUT_MAX 64
 #define HELD_PER_FLOW_MAX 64
 
 enum direction {

@@ -58,6 +58,7 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
     if len(fits) > limits.candidates_max:
         fits = {host: fits[host] for host in nlargest(limits.candidates_max, fits, key=lambda host: fits[host])}
     binding = Binding(spi, first_at=now, last_packet_at=now, is_credited=bool(credited), candidates=fits)
+    binding.is_late = bool(credited) and sequence != 1
     state.keep(binding)
     commands += settle(state, binding, fits, now, limits)
     commands += reconsider(state, now, limits, binding.offered if len(binding.candidates) == 1 else ())

@@ -18,10 +18,10 @@ from typing import Final, Self
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Path, Peer, UdpPort
 
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 SLOTS_MAX: Final = 16
 SHORT_INSIDES_MAX: Final = 16
-FAN_OUT_MAX: Final = 16
+FAN_OUT_MAX: Final = 64
 TRACE_TIMES: Final = 64
 TRACE_GAP_NS: Final = 10_000_000
 HELD_PER_FLOW_MAX: Final = 64
