@@ -13,13 +13,16 @@
 static __always_inline int fan_out_write(const struct control_request *request)
 {
 	struct fan_out *list = bpf_map_lookup_elem(&fan_outs, &request->key);
-	struct fan_out fresh = { .count = request->count };
+	struct fan_out *fresh = list;
+	__u32 zero = 0;
 
-	__builtin_memcpy(fresh.hosts, request->hosts, sizeof(fresh.hosts));
-	if (!list)
-		return -bpf_map_update_elem(&fan_outs, &request->key, &fresh, BPF_ANY);
-	*list = fresh;
-	return 0;
+	if (!fresh)
+		fresh = bpf_map_lookup_elem(&fan_out_scratch, &zero);
+	if (!fresh)
+		return ENOENT;
+	fresh->count = request->count;
+	__builtin_memcpy(fresh->hosts, request->hosts, sizeof(fresh->hosts));
+	return list ? 0 : -bpf_map_update_elem(&fan_outs, &request->key, fresh, BPF_ANY);
 }
 
 /* Have ICMP errors find the host of a flow to a peer, which may have been sent from another address before. */

@@ -47,7 +47,7 @@
 #define SLOTS_MAX 16
 #define SHORT_INSIDES_MAX 16
 #define PROTOCOL_WORDS 8 /* 256 bits */
-#define FAN_OUT_MAX 16
+#define FAN_OUT_MAX 64
 #define HELD_PER_FLOW_MAX 64
 
 enum direction {

@@ -39,6 +39,14 @@ struct {
 	__type(value, struct fan_out);
 } fan_outs SEC(".maps");
 
+/* Where a list is put together or copied: it is too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fan_out);
+} fan_out_scratch SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -39,16 +39,20 @@ static __always_inline int deliver_to_host(struct packet *p, __be32 host, int wa
 static __always_inline int deliver_to_all(struct packet *p, const struct flow_key *key,
 		const struct fan_out *list, int was_held)
 {
-	struct fan_out copy = *list; /* a verdict may change the list while we walk it */
+	__u32 zero = 0;
+	struct fan_out *copy = bpf_map_lookup_elem(&fan_out_scratch, &zero);
 	__be32 host = 0;
 	long failed;
 
+	if (!copy)
+		return drop(REASON_REWRITE_FAILED);
+	*copy = *list; /* a verdict may change the list while we walk it */
 	mark_set(p, p->config->mark_carried);
-	for (__u32 i = 0; i < FAN_OUT_MAX && i < copy.count; i++) {
-		host = copy.hosts[i];
+	for (__u32 i = 0; i < FAN_OUT_MAX && i < copy->count; i++) {
+		host = copy->hosts[i];
 		if (destination_replace(p, host ? host : address_of(p->config, key->host)))
 			return drop(REASON_REWRITE_FAILED);
-		if (i + 1 >= copy.count || i + 1 == FAN_OUT_MAX)
+		if (i + 1 >= copy->count || i + 1 == FAN_OUT_MAX)
 			break;
 		failed = bpf_clone_redirect(p->skb, p->skb->ifindex, BPF_F_INGRESS);
 		count(failed ? REASON_CLONE_FAILED : REASON_FAN_OUT_COPY);

@@ -133,7 +133,7 @@ def test_kept_flag_is_that_of_the_header(flag: IntFlag) -> None:
 def test_limits_are_those_of_the_core(loaded: BpfObject) -> None:
     limits = Limits()
     assert loaded.maps["kept_ports"].max_entries == limits.kept_ports_max
-    assert limits.fan_out_max == abi.FAN_OUT_MAX
+    assert limits.fan_out_late_max == abi.FAN_OUT_MAX
     assert limits.held_per_flow_max == abi.HELD_PER_FLOW_MAX
     assert limits.outside_addresses_max == abi.SLOTS_MAX
     assert loaded.maps["traces"].max_entries == limits.traces_max

@@ -123,7 +123,7 @@ def test_watchdog_after_the_mapping_was_removed(gateway: Gateway) -> None:
     assert _state(gateway, to_inside()) is PendingState.WAITING
 
 
-@pytest.mark.parametrize("count", [0, 17, 0xFFFFFFFF])
+@pytest.mark.parametrize("count", [0, 65, 0xFFFFFFFF])
 def test_a_verdict_for_too_few_or_too_many_is_refused(gateway: Gateway, count: int) -> None:
     packet = bytearray(ControlRequest(op=ControlOp.DECIDE, key=to_inside()).pack())
     struct.pack_into("=I", packet, 14 + 4, count)

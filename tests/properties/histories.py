@@ -61,6 +61,13 @@ class ComeIn:
 
 
 @dataclass(frozen=True)
+class Converse:
+    """A peer sends with SA number `sa` for some seconds, and the host answers each packet."""
+
+    sa: int
+
+
+@dataclass(frozen=True)
 class Wait:
     """Time passes."""
 
@@ -93,9 +100,12 @@ class Disown:
     sa: int
 
 
-Step = Agree | GoOut | ComeIn | Wait | Restart | ChangeAddress | Forge | Disown
+Step = Agree | GoOut | ComeIn | Converse | Wait | Restart | ChangeAddress | Forge | Disown
 
 _MARGIN_S = 100.0
+
+CONVERSATION = 32
+"""Packets of one conversation: so many that answers decide, where nothing else does."""
 
 
 class History:
@@ -129,6 +139,10 @@ class History:
             case ComeIn(number, count, is_asked):
                 if (sa := self.sa(number)) is not None and (not self._is_fair or self._is_due(sa)):
                     world.come_in(sa, count, is_asked=is_asked)
+            case Converse(number):
+                if (sa := self.sa(number)) is not None and (not self._is_fair or self._may_converse(sa)):
+                    self._go_out(sa, 1)
+                    world.converse(sa, CONVERSATION)
             case Wait(seconds):
                 world.wait(seconds)
                 self._forget_the_silent()
@@ -176,6 +190,14 @@ class History:
         taken = {sa.spi_to_inside for sa in self.world.sas if sa.between == step.between}
         free = [sa.spi_to_inside for sa in others if sa.spi_to_inside not in taken and not sa.is_gone]
         return free[step.shares % len(free)] if free else None
+
+    def _may_converse(self, sa: Sa) -> bool:
+        """Tell whether the tracker was shown enough, and answers cannot take an SPI from another one who has it too.
+
+        With an equal SPI the later host has nothing for ten seconds (record 0013); `test_resolving` is about that.
+        """
+        alike = [one for one in self.world.sas if (one.peer, one.spi_to_inside) == (sa.peer, sa.spi_to_inside)]
+        return len(alike) == 1 and self._is_due(sa)
 
     def _is_due(self, sa: Sa) -> bool:
         """Tell whether the tracker has been shown enough to know the owner, or all owners of an equal SPI."""
@@ -275,6 +297,7 @@ agreeing = st.builds(
 going_out = st.builds(GoOut, _numbers, st.sampled_from([1, 1, 2, 100_000]))
 coming_in = st.builds(ComeIn, _numbers, st.integers(1, 3), st.booleans())
 waiting = st.builds(Wait, st.sampled_from([0.1, 2.0, 40.0, 1000.0]))
+conversing = st.builds(Converse, _numbers)
 forging = st.builds(Forge, st.sampled_from(PEERS), st.integers(0x30000, 0x30007))
 disowning = st.builds(Disown, st.sampled_from(HOSTS), _numbers)
 restarting = st.builds(Restart)

@@ -17,6 +17,7 @@ from tests.properties.histories import (
     Step,
     Wait,
     changing_address,
+    conversing,
     fair,
     histories,
     restarting,
@@ -52,7 +53,7 @@ def assert_owners_got_all(world: World) -> None:
         assert [mark for mark in world.received[tunnel] if mark in mine] == marks
 
 
-LAW_1 = (histories(*fair), talkative_hosts)
+LAW_1 = (histories(*fair, conversing), talkative_hosts)
 ALICE, BOB = HOSTS[:2]
 HOME = PEERS[0]
 
@@ -141,7 +142,7 @@ class CertainWatch:
         assert verdict is None or host == verdict.host, f"{spi:#x} of {verdict} came to {host}"
 
 
-LAW_2 = (histories(*unfair), talkative_hosts)
+LAW_2 = (histories(*unfair, conversing), talkative_hosts)
 
 
 # Bob comes with a tunnel that is older than our watch: what was negotiated before our eyes is none of his business.
@@ -160,7 +161,7 @@ def test_law_2_after_a_certain_verdict_no_other_host_receives_the_spi(steps: lis
         watch.look()
 
 
-LAW_3 = (histories(*unfair, restarting, changing_address), talkative_hosts)
+LAW_3 = (histories(*unfair, conversing, restarting, changing_address), talkative_hosts)
 
 
 @given(*LAW_3)
@@ -265,7 +266,7 @@ def outlast_idle(world: World, sas: Iterable[Sa]) -> None:
         use(world, sas)
 
 
-LAW_6 = (histories(*unfair, restarting, changing_address), talkative_hosts, st.integers(2, 3))
+LAW_6 = (histories(*unfair, conversing, restarting, changing_address), talkative_hosts, st.integers(2, 3))
 
 
 @given(*LAW_6)
@@ -301,7 +302,7 @@ def probe(world: World, peer: Peer) -> list[Verdict]:
     return verdicts
 
 
-LAW_8 = (histories(*fair), histories(*fair), talkative_hosts)
+LAW_8 = (histories(*fair, conversing), histories(*fair, conversing), talkative_hosts)
 
 
 @given(*LAW_8)

@@ -22,7 +22,9 @@ from throughway.core.commands import (
     Reinject,
     RememberPort,
     RemoveMapping,
+    Trace,
     TranslatePort,
+    Untrace,
     WakeAt,
 )
 from throughway.core.events import (
@@ -36,6 +38,7 @@ from throughway.core.events import (
     OutsideAddressesChanged,
     RefusalKind,
     TimerExpired,
+    TracesRead,
 )
 from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi, UdpPort
@@ -167,6 +170,19 @@ class World:
         if is_asked:
             self.settle()
 
+    def converse(self, sa: Sa, packets_in: int) -> None:
+        """Let the peer send packets at uneven intervals, each of which the host answers 2 ms later, if it gets it."""
+        for number in range(packets_in):
+            self.now += 0.06 + 0.011 * (7 * number % 13)
+            self.come_in(sa)
+            if self.received[sa.host, sa.peer, sa.spi_to_inside][-1:] == [self._numbers["packet"]]:
+                self.now += 0.002
+                self.send_out(sa)
+            if number % 4 == 3:
+                self.read_traces()
+        self.read_counters()
+        self.settle()
+
     def send_portless(self, host: Host, peer: Peer, protocol: int, discriminator: int) -> None:
         """Let a host send one packet of a protocol without ports that is not ESP."""
         self.exchanged.add((host, peer))
@@ -208,12 +224,18 @@ class World:
             self.tell(TimerExpired())
             self.settle()
         self.now = until
+        self.read_traces()
         self.read_counters()
         self.settle()
 
     def read_counters(self) -> None:
         """Tell the counters of all mappings."""
         self.tell(CountersRead(tuple(flow.count for flow in self.plane.flows())))
+
+    def read_traces(self) -> None:
+        """Tell when packets of traced flows came, if there are any."""
+        if traces := tuple(self.plane.traces()):
+            self.tell(TracesRead(traces))
 
     def change_address(self) -> None:
         """Let the outside address go and come back."""
@@ -279,6 +301,10 @@ class World:
                     self.plane.refuse(key, reason)
                 case WakeAt(at):
                     self._wakes.append(at)
+                case Trace(key):
+                    self.plane.trace(key)
+                case Untrace(key):
+                    self.plane.untrace(key)
                 case Record() | KeepPort() | TranslatePort() | RememberPort():
                     pass
         self._deliver()

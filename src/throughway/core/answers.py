@@ -27,6 +27,7 @@ one whose packets the peer passes on to another host. Such an *echo* is evidence
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import log, sqrt
 from typing import Final
 
@@ -61,6 +62,9 @@ ECHO_MAX: Final = 21.5
 
 ECHO_WINDOW_S: Final = 0.004
 """How exactly what comes in has to keep one distance from what the host sent: a path's jitter."""
+
+_ECHO_BINS_A_SECOND: Final = 2.0 / ECHO_WINDOW_S
+_ECHO_BINS: Final = int(_ECHO_BINS_A_SECOND * DELAYS_S) + 2
 
 
 def starts(times: Iterable[float], gap_s: float) -> list[float]:
@@ -127,16 +131,19 @@ def echo(inward: Sequence[float], outward: Sequence[float]) -> float:
     """
     if not inward or not outward:
         return 0.0
-    distances: Counter[int] = Counter()
+    span_s = min(inward[-1], outward[-1]) - max(inward[0], outward[0])
+    if span_s <= 0.0:
+        return 0.0
+    distances = [0] * _ECHO_BINS
     for at in inward:
         first = bisect_left(outward, at - DELAYS_S)
-        for sent in outward[first : bisect_right(outward, at)]:
-            distances[int(2.0 * (at - sent) / ECHO_WINDOW_S)] += 1
-    hits, best = max(((count + distances.get(bin_ + 1, 0), bin_) for bin_, count in distances.items()), default=(0, 0))
-    for bin_ in range(best - 2, best + 4):
-        distances.pop(bin_, None)
-    span_s = min(inward[-1], outward[-1]) - max(inward[0], outward[0])
-    if span_s <= 0.0 or not _stands_out(hits, distances):
+        for sent in outward[first : bisect_right(outward, at, first)]:
+            distances[int(_ECHO_BINS_A_SECOND * (at - sent))] += 1
+    pairs = [one + next_ for one, next_ in pairwise(distances)]
+    hits = max(pairs)
+    best = len(pairs) - 1 - pairs[::-1].index(hits)
+    others = pairs[: max(0, best - 3)] + pairs[best + 4 :]
+    if not _exceeds(hits, max(others)):
         return 0.0
     chance = _RATE_SLACK * ECHO_WINDOW_S * len(outward) / span_s
     return max(0.0, _chernoff(hits, len(inward), chance) - log(2.0 * DELAYS_S / ECHO_WINDOW_S))
@@ -167,8 +174,11 @@ def _stands_out(count: int, delays: Counter[int]) -> bool:
 
     The bins are half as wide as the window, and two neighbours are taken together, so that no peak is cut in half.
     """
-    highest = max((count + delays.get(bin_ + 1, 0) for bin_, count in delays.items()), default=0)
-    return count > highest + 3.0 * sqrt(highest)
+    return _exceeds(count, max([count + delays.get(bin_ + 1, 0) for bin_, count in delays.items()], default=0))
+
+
+def _exceeds(count: int, other: int) -> bool:
+    return count > other + 3.0 * sqrt(other)
 
 
 def _chernoff(hits: int, trials: int, chance: float) -> float:

@@ -71,6 +71,8 @@ class Binding:
     """Why the one candidate is the owner; None while there are more."""
     is_paid: bool = False
     disowned_by: frozenset[Host] = frozenset()
+    is_late: bool = False
+    """Its first packet was lost or overtaken, so when it came says little of who owns it."""
     readings: int = 0
     """How many readings of the counters found packets of it that had come since the one before."""
     judged_count: int = 0

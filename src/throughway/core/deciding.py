@@ -65,6 +65,7 @@ def claim(state: PeerState, spi: Spi, sequence: int, now: float, limits: Limits)
         candidates=fits,
         judged_count=state.judged_count,
     )
+    binding.is_late = bool(credited) and sequence != 1
     state.keep(binding)
     commands += settle(state, binding, fits, now, limits)
     commands += reconsider(state, now, limits, binding.offered if len(binding.candidates) == 1 else ())

@@ -52,7 +52,11 @@ class Limits:
     """IKE messages a second that are copied to the daemon, for one host and for one peer."""
 
     fan_out_max: int = 16
-    """Hosts that get a copy of a packet of a contested tunnel. Shared with bpf/keys.h."""
+    """Hosts that get a copy of a packet of a contested tunnel."""
+
+    fan_out_late_max: int = 64
+    """The same, where the first packet of the tunnel was lost or overtaken, so that its time does not tell the likely
+    hosts. No list of hosts is longer. Shared with bpf/keys.h."""
 
     peers_per_host_max: int = 256
     """Peers that one host may be known to exchange something with; above it the least recent one is forgotten."""

@@ -34,14 +34,19 @@ _DECADES: Final = 10.0
 """What is not exact may come any time from `_SOON_S` to an hour later, each factor of e being as likely."""
 
 SHORTLIST: Final = 32
-"""Candidates of one SPI among which shares are divided."""
+LATE_SHORTLIST: Final = 64
+"""Candidates of one SPI among which shares are divided; the same where its first packet was lost or overtaken. Then
+no beginning fits, and likely are those whose own beginnings fit no other SPI."""
 
 _ENOUGH: Final = 0.9998
 """The share that those who get copies have together, if they are not too many."""
 
 _MOST: Final = 0.99
-_SLIGHT: Final = 0.0003
+_SLIGHT: Final = 0.0002
 """Where one has most of it, a candidate with a share below this gets no copies: there may be a hundred such."""
+
+_STAYS: Final = 0.004
+"""With this share, a candidate that has copies keeps them beside the likelier ones: shares go up and down."""
 
 _FEWEST: Final = 3
 _TOGETHER_S: Final = 2.0
@@ -100,16 +105,19 @@ def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tu
         release(state, binding)
         return tuple(sorted(candidates, key=lambda host: (binding.weights[host], host)))
     divide(state, binding, now)
-    best = sorted(binding.shares, key=lambda host: (binding.shares[host], host), reverse=True)[: limits.fan_out_max]
+    shares = binding.shares
+    best = sorted(shares, key=lambda host: (shares[host], host), reverse=True)
     chosen: list[Host] = []
     together = 0.0
-    for host in best:
-        share = binding.shares[host]
-        if len(chosen) >= _FEWEST and (together >= _ENOUGH or (binding.shares[best[0]] >= _MOST and share < _SLIGHT)):
+    for host in best[: limits.fan_out_late_max if binding.is_late else limits.fan_out_max]:
+        share = shares[host]
+        if len(chosen) >= _FEWEST and (together >= _ENOUGH or (shares[best[0]] >= _MOST and share < _SLIGHT)):
             break
         chosen.append(host)
         together += share
-    return tuple(reversed(chosen))
+    if len(chosen) >= limits.fan_out_max:
+        chosen += [host for host in binding.offered if shares.get(host, 0.0) >= _STAYS and host not in chosen]
+    return tuple(reversed(chosen[: limits.fan_out_late_max]))
 
 
 def weigh(binding: Binding, host: Host) -> None:
@@ -125,14 +133,16 @@ def divide(state: PeerState, binding: Binding, now: float) -> None:
     release(state, binding)
     claimed = state.claimed
     weights = binding.weights
-    shortlist = nlargest(SHORTLIST, binding.candidates, key=weights.__getitem__)
-    top = weights[shortlist[0]]
+    few = list(binding.candidates) if binding.is_late else nlargest(SHORTLIST, binding.candidates, weights.__getitem__)
+    top = max(weights[host] for host in few)
     shares = {}
-    for host in shortlist:
+    for host in few:
         known = state.hosts.get(host)
         left = known.credits_left(now) if known and binding.is_credited else 0
         explained = min(claimed_max, claimed.get(host, 0.0) / left) if left else 0.0
         shares[host] = exp(max(-60.0, weights[host] - top)) * (1.0 - explained)
+    if len(shares) > LATE_SHORTLIST:
+        shares = {host: shares[host] for host in nlargest(LATE_SHORTLIST, shares, shares.__getitem__)}
     total = sum(shares.values())
     binding.shares = {host: share / total for host, share in shares.items()}
     for host, share in binding.shares.items():

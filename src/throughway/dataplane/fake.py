@@ -121,7 +121,7 @@ class FakeDataPlane:
             raise InvariantBroken(f"{key} is given to {hosts}")
         if key.direction is Direction.TO_PEER and tuple(hosts) != (key.host,):
             raise InvariantBroken(f"{key} belongs to its host, not to {hosts}")
-        if len(hosts) > self._limits.fan_out_max:
+        if len(hosts) > self._limits.fan_out_late_max:
             raise KernelRefused(f"fan-out of {key}", errno.E2BIG, f"{len(hosts)} hosts")
         mapping = self._mappings.get(key)
         if mapping is None:

@@ -273,7 +273,7 @@ def test_what_no_packet_could_be_given_to_is_our_fault(bench: Bench) -> None:
 
 
 def test_full_tables_refuse_as_the_kernel_does() -> None:
-    bench = Bench(Limits(mappings_max=1, fan_out_max=1))
+    bench = Bench(Limits(mappings_max=1, fan_out_late_max=1))
     with pytest.raises(KernelRefused) as refusal:
         bench.port.install(IN, (ALICE, BOB))
     assert refusal.value.errno == errno.E2BIG
