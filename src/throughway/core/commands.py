@@ -31,6 +31,11 @@ class FanOut:
     hosts: tuple[Host, ...]
 
 
+def give(key: FlowKey, hosts: tuple[Host, ...]) -> InstallMapping | FanOut:
+    """Give the flow to its one host, or copies to all of them."""
+    return FanOut(key, hosts) if len(hosts) > 1 else InstallMapping(key, hosts[0])
+
+
 @dataclass(frozen=True, slots=True)
 class RemoveMapping:
     """Forget the flow: its next packet is unknown again."""

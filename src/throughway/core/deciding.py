@@ -10,7 +10,7 @@ from heapq import nlargest
 
 from throughway.core import ranking
 from throughway.core.bindings import ESTABLISHED, Binding, HostAtPeer, PeerState
-from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping
+from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping, give
 from throughway.core.flows import FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Spi
 from throughway.core.inference import possible_owners
@@ -125,8 +125,7 @@ def _strike(state: PeerState, binding: Binding, spent: set[Host]) -> list[Comman
     if not offered or len(offered) == len(binding.offered):
         return []
     binding.offered = offered
-    key = key_of(state.path, binding.spi)
-    return [FanOut(key, offered) if len(offered) > 1 else InstallMapping(key, offered[0])]
+    return [give(key_of(state.path, binding.spi), offered)]
 
 
 def _match(state: PeerState, now: float, limits: Limits, commands: list[Command]) -> set[Host]:

@@ -6,7 +6,7 @@ from typing import Final
 from throughway.core import deciding, ranking, repairing, resolving
 from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.bounds import Bounds
-from throughway.core.commands import Command, FanOut, InstallMapping, Refuse, Reinject, RemoveMapping
+from throughway.core.commands import Command, InstallMapping, Refuse, Reinject, RemoveMapping, give
 from throughway.core.events import (
     AdoptedFlow,
     EspFromInside,
@@ -205,7 +205,7 @@ class EspPart:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
         known = state.bindings.get(event.spi_to_inside)
         if known is not None:
-            return [self._install(key, known), Reinject(key)]
+            return [give(key, known.offered), Reinject(key)]
         if len(state.bindings) >= self._limits.spis_per_peer_max or not self._bounds.has_room():
             return [Refuse(key, Reason.REFUSED, "mappings.limit")]
         commands = deciding.claim(state, event.spi_to_inside, event.sequence, now, self._limits)
@@ -217,9 +217,6 @@ class EspPart:
         if len(binding.candidates) > 1:
             commands += self._tracing.begin_for(state, binding)
         return commands
-
-    def _install(self, key: FlowKey, binding: Binding) -> Command:
-        return InstallMapping(key, binding.offered[0]) if len(binding.offered) == 1 else FanOut(key, binding.offered)
 
     def _removed(self, state: PeerState, commands: Sequence[Command]) -> list[Command]:
         """Note that traces ended with their mappings."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from throughway.core.bounds import Bounds
-from throughway.core.commands import Command, FanOut, InstallMapping, Refuse, Reinject, RemoveMapping
+from throughway.core.commands import Command, Refuse, Reinject, RemoveMapping, give
 from throughway.core.events import AdoptedFlow, FlowCount, IkeMessageSeen, PortlessFromInside, PortlessUnclaimed
 from throughway.core.exact import ExactPart
 from throughway.core.flows import Direction, FlowKey
@@ -103,8 +103,7 @@ class KeptIkePart:
         commands = [] if known else self._offer(event.path, event.discriminator, hosts, now)
         if commands and isinstance(commands[-1], Refuse):
             return commands
-        give = FanOut(key, hosts) if len(hosts) > 1 else InstallMapping(key, hosts[0])
-        return [*commands, give, Reinject(key)]
+        return [*commands, give(key, hosts), Reinject(key)]
 
     def _candidates(self, path: Path) -> tuple[Host, ...]:
         """The hosts on a path that have an IKE SA with the peer, those last that were seen last."""
