@@ -5,7 +5,8 @@
  *            +------------------+                             +------------------+
  *   hosts -->| inside_ingress   |--> conntrack, routing, ---->| outside_egress   |--> peers
  *            |  observe IKE,    |    forward filter           |  host -> us      |
- *            |  control, AH     |                             |  miss: hold      |
+ *            |  control, AH;    |                             |  miss: hold      |
+ *            |  copy heads      |                             |                  |
  *            | inside_egress    |<-- conntrack, routing, <----| outside_ingress  |
  *   hosts <--|  observe, and    |    forward filter           |  us -> host      |<-- peers
  *            |  held ones pass  |                             |  miss: hold      |

@@ -38,13 +38,22 @@ _STREAM_BEGINS: Final = (1 << 32) - 1
 
 
 class HeadsPort(Protocol):
-    """What is wanted of `dataplane.heads.Heads`, which says what these do."""
+    """What is wanted of `dataplane.heads.Heads`, which says more."""
 
-    def use(self, prefilters: Prefilters) -> None: ...  # noqa: D102
-    def fileno(self) -> int: ...  # noqa: D102
-    def read(self, limit: int) -> list[bytes]: ...  # noqa: D102
-    def finish(self, keys: Iterable[bytes]) -> None: ...  # noqa: D102
-    def forget(self, key: bytes) -> None: ...  # noqa: D102
+    def use(self, prefilters: Prefilters) -> None:
+        """Have heads copied that these let through."""
+
+    def fileno(self) -> int:
+        """Give what becomes readable when there is a head."""
+
+    def read(self, limit: int) -> list[bytes]:
+        """Take out at most so many heads."""
+
+    def finish(self, keys: Iterable[bytes]) -> None:
+        """Have nothing more of these flows copied."""
+
+    def forget(self, key: bytes) -> None:
+        """Have a flow looked at anew."""
 
 
 class _Flow(Flow):

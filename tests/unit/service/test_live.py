@@ -12,6 +12,7 @@ from throughway.catalogue.catalogue import Catalogue
 from throughway.catalogue.protocol import Pattern, Protocol, Recognise, Transport
 from throughway.core.ids import IpProtocol
 from throughway.core.limits import Limits
+from throughway.detect.structures import prefilters
 from throughway.service.live import Live
 from throughway.sessions.facts import Answered, Detected, Fact, FlowName
 from throughway.wire.tcp import ACK, SYN
@@ -134,7 +135,7 @@ def test_what_was_forgotten_is_decided_anew() -> None:
 def test_a_flow_that_the_kernel_has_forgotten_is_not_told_again() -> None:
     play = Play().up(SA_INIT, 500)
     assert play.detected() == ["ike"]
-    play.kernel.use(Play().kernel._prefilters)
+    play.kernel.use(prefilters(SHIPPED))
     assert play.up(SA_INIT, 500).told() == []
 
 
