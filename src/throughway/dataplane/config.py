@@ -57,10 +57,10 @@ class ConfigRecord:
             self.pending_max,
             self.short_until_ns,
             struct.pack(f"={SHORT_INSIDES_MAX}I", *self.insides, *(0,) * (SHORT_INSIDES_MAX - len(self.insides))),
-            struct.pack(f"={PROTOCOL_WORDS}I", *_bits(self.unassisted)),
+            struct.pack(f"={PROTOCOL_WORDS}I", *protocol_bits(self.unassisted)),
         )
 
 
-def _bits(protocols: frozenset[int]) -> list[int]:
+def protocol_bits(protocols: frozenset[int]) -> list[int]:
     """Write a set of 8-bit numbers as words of 32 bits."""
     return [sum(1 << number % 32 for number in protocols if number // 32 == word) for word in range(PROTOCOL_WORDS)]
