@@ -29,7 +29,7 @@ from throughway.core.events import (
 )
 from throughway.core.flows import FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi, UdpPort
-from throughway.core.kept_ports import PortSetting
+from throughway.core.kept_ports import NAMES_MAX, PortSetting
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 
@@ -247,6 +247,47 @@ def test_what_a_host_has_is_told_in_words_and_is_not_shown_as_refused(play: Play
     play >> sends(BOB, 0xA)
     assert play.mappings[back(0xA)] == (BOB,)
     assert play.tracker.refusals() == []
+
+
+def test_of_two_hosts_that_named_an_spi_the_one_that_spoke_last_has_it(play: Playbook) -> None:
+    for host in (BOB, ALICE):
+        play.now += 1
+        play >> ike(host, 0xA, ">")[0]
+    play >> comes(0xA) << InstallMapping(back(0xA), ALICE) << Reinject(back(0xA))
+
+
+def test_the_latest_negotiations_of_a_host_are_known_by_name(play: Playbook) -> None:
+    """One that is said again is a late one."""
+    for spi in (*range(1, NAMES_MAX + 1), 1, NAMES_MAX + 1):
+        play >> ike(ALICE, spi, ">")[0]
+    for spi in (1, *range(3, NAMES_MAX + 2)):
+        play >> comes(spi) << InstallMapping(back(spi), ALICE) << Reinject(back(spi))
+    play >> comes(2) << Refuse(back(2), Reason.NO_CANDIDATE, "peer.unknown")
+
+
+def test_what_comes_again_goes_to_its_host_again(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    play >> comes(0xA) << InstallMapping(back(0xA), ALICE) << Reinject(back(0xA))
+    play.finish()
+    assert play.tracker.mapping_count == 2
+
+
+def test_hosts_of_an_earlier_run_are_forgotten_when_they_are_idle(play: Playbook) -> None:
+    play >> MappingsAdopted((AdoptedFlow(back(0xA), (ALICE,), FlowCount(back(0xA), 1, 100, 99_999.0)),))
+    play >> ike(BOB, 0xB, ">")[0]
+    play.now += LIMITS.kept_port_idle_s + LIMITS.sweep_every_s
+    play >> TimerExpired() << RemoveMapping(back(0xA))
+    play.finish()
+    assert play.tracker.addresses.hosts_at(PATH) == []
+
+
+def test_a_host_that_is_forgotten_leaves_the_others_what_they_said() -> None:
+    play = Playbook(Limits(peers_per_host_max=1), {PORT: PortSetting.KEEP})
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    play >> EspFromInside(ALICE, Peer(IPv4Address("203.0.113.10")), Spi(0x1000), 1)
+    play >> comes(0xF)
+    assert play.mappings[back(0xF)] == (BOB,)
 
 
 def test_the_router_is_a_candidate_like_any_host(play: Playbook) -> None:

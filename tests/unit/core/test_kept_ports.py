@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from tests.unit.core.playbook import Playbook
-from throughway.core.commands import Command, KeepPort, RememberPort, TranslatePort
+from throughway.core.commands import Command, KeepPort, Record, RememberPort, TranslatePort
 from throughway.core.events import IkeExchange, IkeMessageSeen, L2tpControl, L2tpControlSeen, PortsRemembered
 from throughway.core.ids import ROUTER, Host, Peer, UdpPort
 from throughway.core.kept_ports import PortSetting
@@ -42,10 +42,19 @@ def unanswered(play: Playbook, host: Host, spi: int, gaps: tuple[float, ...] = (
     return play.answer
 
 
+def kept_for(host: Host, why: str) -> Record:
+    return Record("port.kept", {"peer": str(PEER), "port": 500, "host": str(host), "why": why})
+
+
+def translated(peer: Peer, why: str) -> Record:
+    return Record("port.translated", {"peer": str(peer), "port": 500, "why": why})
+
+
 def test_an_answer_that_comes_to_another_host_has_the_port_kept_at_once(play: Playbook) -> None:
     answered(play, ALICE, 0xA)
     play >> begins(BOB, 0xB)
     play >> goes_on(ALICE, 0xB) << KeepPort(PEER, IKE) << RememberPort(PEER, IKE)
+    play << kept_for(BOB, "answered-to-standard-port")
     play.finish()
     assert play.tracker.ports_learned() == [(PEER, IKE)]
     play >> goes_on(ALICE, 0xB)
@@ -55,6 +64,7 @@ def test_an_answer_that_comes_to_another_host_has_the_port_kept_at_once(play: Pl
 def test_silence_to_one_host_and_an_answer_to_another_one_begin_a_trial(play: Playbook) -> None:
     answered(play, ALICE, 0xA)
     assert KeepPort(PEER, IKE) in unanswered(play, BOB, 0xB)
+    assert kept_for(BOB, "unanswered") in play.answer
     play.finish()
     play.now += 4
     play >> begins(BOB, 0xB)
@@ -75,6 +85,7 @@ def test_a_trial_that_helps_nobody_ends_and_is_not_repeated_for_an_hour(play: Pl
     answered(play, ALICE, 0xA)
     unanswered(play, BOB, 0xB)
     assert TranslatePort(PEER, IKE) in unanswered(play, BOB, 0xB, (4, 4, 4))
+    assert translated(PEER, "unanswered-too") in play.answer
     assert play.kept == set()
     play.now += 60
     play >> goes_on(ALICE, 0xA)
@@ -194,7 +205,82 @@ def test_above_the_bound_the_oldest_makes_room() -> None:
     answered(play, ALICE, 0xA)
     play >> begins(BOB, 0xB)
     play >> goes_on(ALICE, 0xB) << TranslatePort(OTHER, IKE) << KeepPort(PEER, IKE) << RememberPort(PEER, IKE)
+    play << translated(OTHER, "limit")
     play.finish()
+    assert play.kept == {(PEER, IKE)}
+
+
+def test_above_the_bound_what_an_earlier_run_learned_last_is_left_out() -> None:
+    play = Playbook(Limits(kept_ports_max=1))
+    play >> PortsRemembered(((PEER, IKE), (OTHER, IKE))) << KeepPort(PEER, IKE)
+    play.finish()
+
+
+def test_what_the_peer_begins_is_no_answer_to_somebody_else(play: Playbook) -> None:
+    answered(play, ALICE, 0xA)
+    answered(play, BOB, 0xB)
+    (play >> goes_on(ALICE, 0xF)).nothing()
+    assert play.kept == set()
+
+
+def test_an_answer_to_another_host_while_trials_rest_is_not_heeded(play: Playbook) -> None:
+    answered(play, ALICE, 0xA)
+    unanswered(play, BOB, 0xB)
+    unanswered(play, BOB, 0xB, (4, 4, 4))
+    assert play.kept == set()
+    (play >> goes_on(ALICE, 0xB)).nothing()
+    assert play.kept == set()
+
+
+def test_a_host_that_goes_on_was_answered_and_begins_to_count_anew(play: Playbook) -> None:
+    answered(play, ALICE, 0xA)
+    unanswered(play, BOB, 0xB, (0, 1))
+    play >> goes_on(BOB, 0xB, from_host=True)
+    unanswered(play, BOB, 0xBB, (1, 1))
+    assert play.kept == set()
+    unanswered(play, BOB, 0xBB, (1,))
+    assert play.kept == {(PEER, IKE)}
+
+
+def test_a_trial_for_the_router_ends_well_when_it_goes_on(play: Playbook) -> None:
+    answered(play, ALICE, 0xA)
+    unanswered(play, ROUTER, 0xB)
+    assert play.kept == {(PEER, IKE)}
+    play >> goes_on(ROUTER, 0xB, from_host=True) << RememberPort(PEER, IKE)
+    play.finish()
+
+
+def test_a_trial_that_ended_well_is_over(play: Playbook) -> None:
+    """Neither its time nor another host without an answer ends what it has shown."""
+    answered(play, ALICE, 0xA)
+    unanswered(play, BOB, 0xB)
+    play >> goes_on(BOB, 0xB)
+    unanswered(play, CAROL, 0xC, (0, 1, 2, 4))
+    assert play.kept == {(PEER, IKE)}
+    play.wait_until(play.now + LIMITS.port_trial_s + 2 * LIMITS.sweep_every_s)
+    assert play.kept == {(PEER, IKE)}
+
+
+def test_a_port_that_is_translated_again_has_every_host_counted_anew() -> None:
+    play = Playbook(Limits(kept_ports_max=1))
+    play >> PortsRemembered(((PEER, IKE),))
+    play >> begins(ALICE, 0xA) >> goes_on(ALICE, 0xA)
+    unanswered(play, CAROL, 0xC, (0, 1))
+    for host, spi in ((ALICE, 1), (BOB, 2)):
+        play >> begins(host, spi, peer=OTHER)
+    for spi in (1, 2):
+        play >> IkeMessageSeen(ALICE, OTHER, spi, IkeExchange.INITIAL, 0, False, False, host_port=500)
+    assert play.kept == {(OTHER, IKE)}
+    unanswered(play, CAROL, 0xC, (2, 2))
+    assert play.kept == {(OTHER, IKE)}, "only two since then"
+    unanswered(play, CAROL, 0xC, (2,))
+    assert play.kept == {(PEER, IKE)}
+
+
+def test_an_answer_is_remembered_beyond_the_next_look_for_idle_hosts(play: Playbook) -> None:
+    answered(play, ALICE, 0xA)
+    play.wait_until(play.now + 2 * LIMITS.sweep_every_s)
+    unanswered(play, BOB, 0xB)
     assert play.kept == {(PEER, IKE)}
 
 
