@@ -10,6 +10,9 @@ from itertools import islice
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+TOLD_EVERY_S = 30.0
+"""Between two lines about how far it is, where no terminal shows the bar."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -46,11 +49,16 @@ def run(work: Work, seed: int, jobs: int, console: Console) -> list[Finding]:
     with ProcessPoolExecutor(jobs, mp_context=fresh) as pool, Progress(*columns, console=console) as progress:
         bar = progress.add_task(work.name, total=work.count)
         pieces = work.pieces(seed)
+        told_at = began
         # A few at a time, so that Ctrl-C need not wait for hundreds.
         while batch := list(islice(pieces, jobs * 2)):
             for (_, count), found in zip(batch, pool.map(work.do, *zip(*batch, strict=True)), strict=True):
                 findings += found
                 progress.advance(bar, count)
+            if not console.is_terminal and time.monotonic() - told_at >= TOLD_EVERY_S:
+                told_at = time.monotonic()
+                done = int(progress.tasks[bar].completed)
+                console.print(f"{work.name}: {done:,} of {work.count:,} after {told_at - began:.0f} s")
     took_s = time.monotonic() - began
     console.print(f"{work.name}: {work.count:,} in {took_s:.0f} s, seed {seed}, findings: {len(findings)}")
     return findings

@@ -17,8 +17,8 @@ from rich.console import Console
 from tests.fuzz.running import Finding, Work, run
 from tests.properties.trying import LAWS, try_law
 
-PIECE: Final = 500
-"""Examples of one piece of work: some seconds."""
+PIECE: Final = 100
+"""Examples of one piece of work: a second, or ten of law 7."""
 
 
 def main() -> int:
