@@ -22,6 +22,7 @@ CORE = {
     "ipaddress",
     "itertools",
     "math",
+    "types",
     "typing",
 }
 
