@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_read_says_why(files: SwitchFiles) -> None:
 
 def _write_many(folder: Path, name: str, first: int) -> None:
     files = SwitchFiles(folder)
-    for number in range(first, first + 8):
+    for number in range(first, first + 4):
         files.set(name, Position.OFF, Place.of(f"10.0.0.{number}", None))
 
 
@@ -113,7 +113,7 @@ def test_two_writers_at_once_lose_nothing_of_each_other(files: SwitchFiles) -> N
     for writer in writers:
         writer.join(30)
         assert writer.exitcode == 0
-    assert len(files.read().board.switches.settings) == 16
+    assert len(files.read().board.switches.settings) == 8
 
 
 def test_a_crash_before_the_end_leaves_the_old_file(files: SwitchFiles, monkeypatch: pytest.MonkeyPatch) -> None:
