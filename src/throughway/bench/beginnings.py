@@ -1,8 +1,11 @@
 """Flows that begin by the thousand a second, a tenth of them VPNs: whether each is recognised, and what that costs."""
 
+import os
 import struct
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -81,11 +84,12 @@ def begin(bed: Bed, per_second: int, seconds: float) -> Beginnings:
     ticks = max(1, int(seconds * per_second / each))
     began, cpu_s = time.perf_counter(), cpu_seconds(pid)
     memory: list[int] = []
-    for tick in range(ticks):
-        _send(bed, tick * each, each)
-        if tick % TICKS_PER_SECOND == 0:
-            memory.append(rss_bytes(pid))
-        _rest(began + (tick + 1) * each / per_second)
+    with _before_others(pid):
+        for tick in range(ticks):
+            _send(bed, tick * each, each)
+            if tick % TICKS_PER_SECOND == 0:
+                memory.append(rss_bytes(pid))
+            _rest(began + (tick + 1) * each / per_second)
     spent = time.perf_counter() - began
     share = (cpu_seconds(pid) - cpu_s) / spent
     flows = ticks * each
@@ -95,12 +99,15 @@ def begin(bed: Bed, per_second: int, seconds: float) -> Beginnings:
         return Counter(bed.daemon.status().detected) - expected_before
 
     holds_within(lambda: found() == wanted, _SETTLES_WITHIN_S)
-    if (got := found()) != wanted:
-        raise WrongAnswer(f"of {flows} flows {dict(wanted)} are VPNs, and {dict(got)} were recognised")
     questions, answers = (now - before for now, before in zip(bed.ends.heard(), heard_before, strict=True))
+    passed = f"of {STEPS * flows} questions {questions} reached the peers, {answers} were answered"
+    if (got := found()) != wanted:
+        heads = bed.daemon.status().heads
+        words = f"of {flows} flows {dict(wanted)} are VPNs, and {dict(got)} were recognised"
+        raise WrongAnswer(f"{words}; {passed}; heads: {heads}")
     answered = min(questions, answers) / (STEPS * flows)
     if answered < ANSWERED_MIN:
-        raise WrongAnswer(f"of {STEPS * flows} questions {questions} reached the peers, {answers} were answered")
+        raise WrongAnswer(passed)
     memory.append(rss_bytes(pid))
     warm = memory[int(len(memory) * _WARM_UP) :]
     half = len(warm) // 2
@@ -115,6 +122,16 @@ def begin(bed: Bed, per_second: int, seconds: float) -> Beginnings:
         rss_bytes=memory[-1],
         rss_growth_bytes=int(median(warm[half:]) - median(warm[:half] or warm)),
     )
+
+
+@contextmanager
+def _before_others(pid: int) -> Iterator[None]:
+    """Let the daemon have the processor before what else this machine does, as the frames have theirs."""
+    os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _send(bed: Bed, first: int, count: int) -> None:

@@ -203,9 +203,8 @@ class Limits:
     heads_per_peer_rate: int = 1000
     """The same of what comes from one peer, which may be a server of many hosts."""
 
-    heads_per_read_max: int = 256
-    """Copied packets that are looked at in one go, before others have their turn for 10 ms: at 15 us for each, this is
-    less than half of a processor."""
+    heads_per_read_max: int = 64
+    """Copied packets that are looked at in one go, before others have their turn: about a millisecond of work."""
 
     heads_looked_at_max: int = 4096
     """Flows that are being recognised at the same time; the oldest makes room."""

@@ -9,6 +9,7 @@ answers. Protocols without ports need no heads: the tracker knows them.
 """
 
 import asyncio
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,10 @@ from throughway.detect.structures import prefilters
 from throughway.sessions.facts import Answered, Detected, Fact, FlowName
 
 PAUSE_S: Final = 0.01
-"""Between two readings of the ring: heads come in batches then, and others have their turn."""
+"""Before the ring is looked at again once it was empty: heads come in batches then."""
+
+BURST_S: Final = 0.02
+"""After so long of the processor's time a backlog rests for as long: recognising takes half of a processor at most."""
 
 _NOTES_MAX: Final = 8
 _TO_PEER: Final = int(Direction.TO_PEER)
@@ -124,10 +128,12 @@ class Live:
         """Tell facts as heads come, until cancelled."""
         while True:
             await self._has_heads()
-            more = True
-            while more:
-                more = self.read(tell) >= self._limits.heads_per_read_max
-                await asyncio.sleep(PAUSE_S)
+            began = time.thread_time()
+            while self.read(tell) >= self._limits.heads_per_read_max:
+                spent = time.thread_time() - began
+                await asyncio.sleep(0.0 if spent < BURST_S else spent)
+                began = began if spent < BURST_S else time.thread_time()
+            await asyncio.sleep(PAUSE_S)
 
     async def _has_heads(self) -> None:
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
