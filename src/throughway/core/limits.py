@@ -213,14 +213,10 @@ class Limits:
     """Recognised flows that are remembered, so that none is told twice; the oldest makes room."""
 
     def idle_s(self, protocol: int) -> float:
-        """Return for how long a mapping of a protocol lives without a packet."""
+        """Return for how long a mapping lives without a packet, of a protocol that has no part of its own."""
         match protocol:
-            case IpProtocol.ESP:
-                return self.esp_idle_s
             case IpProtocol.GRE:
                 return self.gre_idle_s
-            case IpProtocol.L2TPV3:
-                return self.l2tpv3_idle_s
             case IpProtocol.UDP:
                 return self.kept_port_idle_s
             case _:

@@ -89,7 +89,7 @@ class Refusals:
                 self._drop(oldest.host, _name(oldest))
         return known is None
 
-    def forget(self, host: Host, peer: Peer, protocol: int, discriminator: int, port: int = 0) -> None:
+    def forget(self, host: Host, peer: Peer, protocol: int, discriminator: int, port: int) -> None:
         """Forget a refusal, because the host has now what it asked for. An unknown one is no error."""
         if (peer, protocol, port, discriminator) in self._of_host.get(host, {}):
             self._drop(host, (peer, protocol, port, discriminator))

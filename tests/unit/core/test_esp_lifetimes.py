@@ -65,7 +65,9 @@ def test_all_that_a_host_sent_with_is_removed_with_it() -> None:
 def test_a_forgotten_host_is_no_candidate_any_more() -> None:
     play = Playbook(Limits(peers_per_host_max=1))
     tell(play, *ikev2_start(ALICE, PEER, 0xA), *ikev2_start(BOB, PEER, 0xB), *ikev2_start(ALICE, OTHER, 0xA))
-    tell(play, EspUnclaimed(PATH, IN_1, 1))
+    key = to_inside(PEER, IN_1)
+    play >> EspUnclaimed(PATH, IN_1, 1) << InstallMapping(key, BOB) << Reinject(key)
+    play.finish()
     assert play.candidates(PEER, IN_1) == {BOB}
 
 

@@ -203,6 +203,26 @@ def test_what_was_offered_to_a_host_that_is_forgotten_is_asked_about_again() -> 
     play >> comes(0xF) << FanOut(back(0xF), (BOB, CAROL)) << Reinject(back(0xF))
 
 
+def test_what_was_offered_goes_to_the_same_hosts_again(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    has_sa(play, BOB, 0xB)
+    play >> comes(0xF)
+    has_sa(play, CAROL, 0xC)
+    play >> comes(0xF) << FanOut(back(0xF), (ALICE, BOB)) << Reinject(back(0xF))
+    play.finish()
+
+
+def test_what_was_offered_and_falls_idle_is_forgotten_with_the_rest(play: Playbook) -> None:
+    has_sa(play, ALICE, 0xA)
+    play >> comes(0xE) >> comes(0xF)
+    play.now += LIMITS.kept_port_idle_s + LIMITS.sweep_every_s
+    play >> TimerExpired()
+    for key in (back(0xA), out(ALICE, 0xA), back(0xE), back(0xF)):
+        play << RemoveMapping(key)
+    play.finish()
+    assert play.tracker.mapping_count == 0
+
+
 def test_of_what_was_offered_the_least_recently_used_makes_room() -> None:
     play = Playbook(Limits(uncredited_spis_per_peer_max=2), {PORT: PortSetting.KEEP})
     has_sa(play, ALICE, 0xA)

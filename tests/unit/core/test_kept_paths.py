@@ -109,6 +109,18 @@ def test_what_the_peer_begins_goes_to_the_hosts_on_that_address_alone(play: Play
     play >> comes(0, 0xF) << FanOut(back(0, 0xF), (ALICE, CAROL)) << Reinject(back(0, 0xF))
 
 
+def test_who_answers_what_was_offered_on_its_address_has_it_once(play: Playbook) -> None:
+    for at, host in enumerate((ALICE, BOB)):
+        has_sa(play, host, SPI + at)
+    has_sa(play, ROUTER, SPI + 2, 1)
+    for spi, host in ((0xE, BOB), (0xF, ROUTER)):
+        play >> comes(1, spi)
+        assert set(play.mappings[back(1, spi)]) == {BOB, ROUTER}
+        play >> sends(host, spi, 1)
+        assert play.mappings[back(1, spi)] == (host,)
+        assert play.tracker.mapping_count == len(play.mappings)
+
+
 def test_what_a_host_began_is_not_its_own_at_another_address(play: Playbook) -> None:
     play >> message(ALICE, SPI, from_host=True)
     play >> comes(1, SPI) << Refuse(back(1, SPI), Reason.NO_CANDIDATE)
