@@ -64,7 +64,7 @@ from throughway.service.own_tunnels import OwnTunnels
 from throughway.service.remembered import RememberedPorts
 from throughway.service.switching import Switching
 from throughway.service.telling import Teller
-from throughway.sessions.facts import Fact
+from throughway.sessions.facts import Fact, FlowGone
 
 log = structlog.get_logger()
 
@@ -237,6 +237,9 @@ class Daemon:
         now = time.monotonic()
         for listener in self._listeners:
             listener.on_fact(fact, now)
+        if isinstance(fact, FlowGone):
+            # What begins anew under its name may be something else.
+            self._live.forget(fact.flow)
 
     def _carry_out(self, commands: Iterable[Command]) -> None:
         for command in commands:

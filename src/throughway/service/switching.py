@@ -27,7 +27,7 @@ from throughway.policy.switches import SwitchRules
 from throughway.service.gateway import Gateway
 from throughway.service.live import Live
 from throughway.service.telling import Teller
-from throughway.sessions.facts import Detected, Fact, FlowGone, FlowName, SwitchedOff
+from throughway.sessions.facts import Admitted, Detected, Fact, FlowGone, FlowName, SwitchedOff
 from throughway.switch_files import Loaded, SwitchFiles
 from throughway.switch_rows import rows
 from throughway.switches.board import Board
@@ -66,7 +66,6 @@ class Switching:
         self._known: Final = KnownFlows()
         self._tried: set[FlowName] = set()
         self._left: dict[FlowName, str] = {}
-        self._lifting: set[FlowName] = set()
         """Flows of which we say ourselves that they are gone. They go on, and stay known."""
         self._seen = self._files.signature()
         self._loaded = self._files.read()
@@ -122,7 +121,7 @@ class Switching:
         match fact:
             case Detected(flow=flow) if flow.device != ROUTER:
                 self._act(self._known.on_detected(fact, self.board))
-            case FlowGone(flow=flow) if flow not in self._lifting:
+            case FlowGone(flow=flow):
                 self._known.on_gone(flow)
 
     def _act(self, changes: Iterable[Change]) -> tuple[int, int]:
@@ -146,10 +145,8 @@ class Switching:
                 peer=str(flow.peer),
                 switch=change.switch,
             )
-        self._lifting = {change.flow for change in lifted}
         for ended in lifted:
-            self._emit(FlowGone(ended.flow, f"`{ended.switch}` was switched off"))
-        self._lifting.clear()
+            self._emit(Admitted(ended.flow))
         return len(blocked), len(lifted)
 
     # Changes

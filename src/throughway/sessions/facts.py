@@ -102,7 +102,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """What was refused of the flow is so no longer: the device has it now, or has not asked for long."""
+    """What was refused or switched off is so no longer: the device may have it now, or has not asked for long."""
 
     flow: FlowName
 

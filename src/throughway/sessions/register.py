@@ -194,6 +194,8 @@ class Register:
             session.refused = None
         if session.switched_off is not None and session.switched_off.flow == fact.flow:
             session.switched_off = None
+            if session.is_gone:
+                return self._end(entry, "it was switched off", now)
         return self._judge(entry, now)
 
     def _on_switched_off(self, fact: SwitchedOff, now: float) -> list[Told]:
@@ -209,7 +211,9 @@ class Register:
         flows = entry.session.flows
         if fact.flow in flows:
             flows[fact.flow].is_gone = True
-        return self._end(entry, fact.cause, now) if all(flow.is_gone for flow in flows.values()) else []
+        # What is blocked is shown as that for as long as the device tries.
+        is_over = entry.session.is_gone and entry.session.switched_off is None
+        return self._end(entry, fact.cause, now) if is_over else []
 
     def _on_outside_addresses(self, fact: OutsideAddresses, now: float) -> list[Told]:
         self._outside = fact.addresses

@@ -222,6 +222,11 @@ class Session:
         flows, talks = self.flows.values(), self.talks.values()
         return any(flow.unanswered.packets for flow in flows) or any(talk.asked for talk in talks)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the kernel has forgotten all of its flows."""
+        return all(flow.is_gone for flow in self.flows.values())
+
     def data_flows(self) -> list[Flow]:
         """The flows that carry data, if any does."""
         wanted = self.course.data

@@ -35,8 +35,6 @@ class Lifted:
     """The flow is to be blocked no more."""
 
     flow: FlowName
-    protocol: str
-    switch: str
 
 
 Change = Blocked | Lifted
@@ -103,7 +101,7 @@ class KnownFlows:
         if known is None:
             return None
         self._drop(flow)
-        return Lifted(flow, known.protocol, known.blocked_by) if known.blocked_by else None
+        return Lifted(flow) if known.blocked_by else None
 
     def _rule(self, flow: FlowName, known: _Known, board: Board, *, is_new: bool) -> Iterator[Change]:
         was = known.blocked_by
@@ -115,7 +113,7 @@ class KnownFlows:
         if known.blocked_by and (is_new or not was):
             yield Blocked(flow, known.protocol, known.family, known.blocked_by)
         elif was and not known.blocked_by:
-            yield Lifted(flow, known.protocol, was)
+            yield Lifted(flow)
 
     def _make_room(self, device: Host) -> list[Change]:
         own = self._of_device.get(device, {})

@@ -6,7 +6,7 @@ from tests.unit.sessions.story import ALICE, BOB, PEER, PUBLIC, Story, esp, udp
 from throughway.core.events import IkeExchange
 from throughway.core.ids import Host, IpProtocol
 from throughway.core.reasons import Reason
-from throughway.sessions.facts import Admitted, Answered, Counted, Detected, FlowGone, FlowName, Refused, Traffic
+from throughway.sessions.facts import Admitted, Answered, Counted, Detected, FlowGone, FlowName, Refused, SwitchedOff, Traffic
 from throughway.sessions.register import ENDED_SHOWN_S, IDLE_S, JUDGED_MAX, SESSIONS_PER_DEVICE_MAX
 from throughway.sessions.session import FLOWS_MAX
 from throughway.sessions.steps import Step
@@ -191,6 +191,19 @@ def test_refusal_shows_that_the_device_began_and_admission_takes_it_back() -> No
         "session.stopped",
         "session.recovered",
     ]
+
+
+def test_what_is_switched_off_is_shown_until_it_is_on_again_whatever_the_kernel_forgets() -> None:
+    story = Story()
+    flow = udp(ALICE, 51820)
+    story.detect(flow, "wireguard", "wireguard")
+    (name,) = (entry.session.id for entry in story.register.entries())
+    story.tell(SwitchedOff(flow, "wireguard", "wireguard"))
+    story.tell(FlowGone(flow, "forgotten"))
+    assert story.code(name) == "switch.off"
+    assert story.entry(name).ended_at is None
+    story.tell(Admitted(flow))
+    assert story.entry(name).cause == "it was switched off"
 
 
 def test_all_that_may_be_in_trouble_are_judged_in_turn() -> None:

@@ -70,7 +70,7 @@ def test_a_blocked_flow_is_remembered_when_the_kernel_forgets_it() -> None:
     known = KnownFlows()
     assert known.on_detected(detected(flow()), BOARDS[1]) == [Blocked(flow(), "openvpn", "openvpn", "openvpn")]
     known.on_gone(flow())
-    assert known.rule_anew(known.names(), BOARDS[0]) == [Lifted(flow(), "openvpn", "openvpn")]
+    assert known.rule_anew(known.names(), BOARDS[0]) == [Lifted(flow())]
     assert known.counts() == {"openvpn": (1, 0)}
     known.on_gone(flow())
     assert known.names() == []
@@ -81,7 +81,7 @@ def test_a_flow_that_is_detected_again_is_blocked_again() -> None:
     known = KnownFlows()
     known.on_detected(detected(flow()), BOARDS[1])
     assert len(known.on_detected(detected(flow()), BOARDS[1])) == 1
-    assert known.on_expired(flow()) == Lifted(flow(), "openvpn", "openvpn")
+    assert known.on_expired(flow()) == Lifted(flow())
     assert known.on_expired(flow()) is None
 
 
@@ -91,7 +91,7 @@ def test_a_device_fills_only_its_own_share_and_what_makes_room_is_blocked_no_mor
     for port in (1, 2):
         known.on_detected(detected(flow(ALICE, port)), BOARDS[1])
     changes = known.on_detected(detected(flow(ALICE, 3)), BOARDS[1])
-    assert changes[0] == Lifted(flow(ALICE, 1), "openvpn", "openvpn")
+    assert changes[0] == Lifted(flow(ALICE, 1))
     assert known.is_blocked(flow(BOB, 1))
     assert len(known.names()) == 3
 
