@@ -45,7 +45,7 @@ def test_openvpn_ends_meet_on_a_port_of_their_own_with_what_wraps_the_control_ch
 
 
 def test_ike_on_another_port_leaves_none_of_its_own_at_either_end() -> None:
-    assert "remote_port = 6500" in libipsec.client_connections(SERVER, 1, 6500)
+    assert "remote_port = 6500" in libipsec.client_connections(SERVER, 1, libipsec.Manner(port=6500))
     assert "port = 0\n  port_nat_t = 6500\n" in libipsec.daemon(Path("/lab"), (0, 6500))
 
 
