@@ -72,7 +72,8 @@ class Upstream:
     """The provider of a lab, and what it does at the moment beside forwarding."""
 
     topology: Topology
-    _is_filtering: bool = field(default=False, init=False)
+    is_filtering: bool = field(default=False, init=False)
+    """Whether packets are dropped at the moment."""
     _is_translating: bool = field(default=False, init=False)
 
     def drop(self, *matches: str) -> None:
@@ -107,9 +108,9 @@ class Upstream:
 
     def mend(self) -> None:
         """Forward everything again, and remember flows for as long as usual; an address that was hidden stays so."""
-        if self._is_filtering:
+        if self.is_filtering:
             self._provider.command("nft", "delete", "table", "ip", "upstream")
-            self._is_filtering = False
+            self.is_filtering = False
         self._set_size(NORMAL_BYTES)
         if self._is_translating:
             self._set_timers(_USUAL_TIMERS_S)
@@ -133,7 +134,7 @@ class Upstream:
         rules = [[f'{match} counter name "dropped" drop' for match in matches] for matches in (passing, own)]
         script = _FILTER.format(passing="\n".join(rules[0]), own="\n".join(rules[1]))
         self._provider.command("nft", "-f", "-", script=script)
-        self._is_filtering = True
+        self.is_filtering = True
 
     def _set_size(self, size_bytes: int) -> None:
         for index in range(len(addresses.PEERS)):
