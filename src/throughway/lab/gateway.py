@@ -8,7 +8,9 @@ from typing import Final, Protocol
 
 from throughway.control.client import ControlClient
 from throughway.control.errors import ControlError
+from throughway.control.event_schema import EventPage
 from throughway.control.paths import runtime_directory, state_directory
+from throughway.control.protocols_schema import Position, SwitchQuery
 from throughway.control.schema import Session, Status
 from throughway.lab.errors import LabFailed
 from throughway.lab.namespace import HostTask, Namespace
@@ -146,6 +148,16 @@ class Throughway:
         """Ask the daemon for all of its sessions."""
         with ControlClient.of_gateway(self.name) as client:
             return list(client.sessions())
+
+    def events(self, after: str | None = None) -> EventPage:
+        """Ask the daemon for what has happened after a cursor, or at all."""
+        with ControlClient.of_gateway(self.name) as client:
+            return client.events(after)
+
+    def switch(self, name: str, to: Position) -> None:
+        """Have the daemon switch a protocol or a family."""
+        with ControlClient.of_gateway(self.name) as client:
+            client.request("switch", SwitchQuery(name=name, position=to).to_json())
 
     def log(self) -> str:
         """Read what the daemon has logged so far."""

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from throughway.lab.addresses import INSIDE, UPLINK
+from throughway.lab.captured import read
 
-_RECORD: Final = struct.Struct("=8xII")
-_PCAP_HEADER_BYTES: Final = 24
-_ETHERNET_BYTES: Final = 14
-_IPV4: Final = b"\x08\x00"
 _ICMP: Final = 1
 _ICMP_ERRORS: Final = frozenset({3, 4, 5, 11, 12})
 """The types that quote a packet (RFC 1122 section 3.2.2)."""
@@ -73,19 +70,11 @@ def look(inside: Path, outside: Path, dropped: int) -> Leaks:
 
 
 def packets(capture: Path) -> Iterator[Seen]:
-    """Read the IPv4 packets of a capture of an Ethernet interface, in tcpdump's own format and byte order.
-
-    What tcpdump has not finished to write is left out.
-    """
-    written = capture.read_bytes() if capture.exists() else b""
-    at = _PCAP_HEADER_BYTES
-    while at + _RECORD.size <= len(written):
-        captured, _ = _RECORD.unpack_from(written, at)
-        begin, at = at + _RECORD.size, at + _RECORD.size + captured
-        if at <= len(written) and written[begin + 12 : begin + 14] == _IPV4:
-            seen = _read(written[begin + _ETHERNET_BYTES : at])
-            if seen is not None:
-                yield seen
+    """Read the addresses of the IPv4 packets of a capture."""
+    for captured in read(capture):
+        seen = _read(captured.packet)
+        if seen is not None:
+            yield seen
 
 
 def _read(packet: bytes) -> Seen | None:

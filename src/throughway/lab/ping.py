@@ -13,6 +13,9 @@ from throughway.lab.waiting import holds_within, wait_until
 RETRY_S: Final = 0.1
 """How long after a ping that could not even be sent (no interface yet, no route) the next is tried."""
 
+USUAL_BYTES: Final = 56
+"""What ping sends behind its own header, unless told."""
+
 _ANSWERED: Final = re.compile(r"bytes from .*icmp_seq=(\d+)")
 _UNANSWERED: Final = re.compile(r"no answer yet for icmp_seq=(\d+)")
 _SUMMARY: Final = re.compile(r"^(\d+) packets transmitted", re.MULTILINE)
@@ -86,10 +89,20 @@ class FirstReply:
 class Pinging:
     """Pings at a steady rate through a device, until stopped."""
 
-    def __init__(self, place: Place, device: str, target: str, *, interval_s: float, count: int | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        device: str,
+        target: str,
+        *,
+        interval_s: float,
+        count: int | None = None,
+        size_bytes: int = USUAL_BYTES,
+    ) -> None:
         bound = () if count is None else ("-c", str(count), "-W", "1")
         # -O reports an unanswered ping when the next is sent, so the account is right at any time.
-        self._task = place.start("ping", "-n", "-O", "-I", device, "-i", f"{interval_s:g}", *bound, target)
+        how = ("-I", device, "-i", f"{interval_s:g}", "-s", str(size_bytes), *bound)
+        self._task = place.start("ping", "-n", "-O", *how, target)
 
     def tally(self) -> PingTally:
         """Return the account so far."""

@@ -22,6 +22,8 @@ class ClientReport:
     """One client: whether its tunnel came up, which is to say that pings crossed it, and how many did afterwards.
 
     `first_reply_s` counts from the client's start. `transfer` is what a transfer through it came to, if one was made.
+    `session_fault` is what is missing until the daemon's session of it carries data, all six steps taken and nothing
+    said to be wrong: empty when nothing is, None where the gateway knows no sessions.
     """
 
     name: str
@@ -31,19 +33,19 @@ class ClientReport:
     pings_received: int
     first_reply_s: float | None
     transfer: Transfer | None = None
+    session_fault: str | None = None
 
     @property
     def has_passed(self) -> bool:
-        """Whether the tunnel came up and carries data, whole."""
+        """Whether the tunnel came up and carries data, whole, and the daemon says so."""
         is_whole = self.transfer is None or self.transfer.intact
-        return self.tunnel_up and self.pings_received >= PINGS_ANSWERED_MIN and is_whole
+        is_told = not self.session_fault
+        return self.tunnel_up and self.pings_received >= PINGS_ANSWERED_MIN and is_whole and is_told
 
     def to_json(self) -> dict[str, object]:
-        """Return the object of a client in what `lab run --json` prints; `transfer` is there when one was made."""
-        document = asdict(self)
-        if self.transfer is None:
-            del document["transfer"]
-        return document
+        """Return the object of a client in what `lab run --json` prints, without what there was not."""
+        absent = [name for name in ("transfer", "session_fault") if getattr(self, name) is None]
+        return {name: value for name, value in asdict(self).items() if name not in absent}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,8 @@ class Report(Outcome):
     def table(self) -> Table:
         """Return the table that `lab run` prints."""
         table = Table(title=f"{self.scenario} through {self.gateway}")
-        for heading in ("client", "address", "tunnel", "pings", "first reply", "transfer", "detected as"):
+        headings = ("client", "address", "tunnel", "pings", "first reply", "transfer", "detected as", "session")
+        for heading in headings:
             table.add_column(heading)
         for client in self.clients:
             first = "" if client.first_reply_s is None else f"{client.first_reply_s:.2f} s"
@@ -87,15 +90,18 @@ class Report(Outcome):
             up = "up" if client.tunnel_up else "down"
             found = self.detected.get(client.name)
             detected = found.words() if found else ""
-            table.add_row(client.name, client.address, up, pings, first, _told(client.transfer), detected)
+            session = "" if client.session_fault is None else client.session_fault or "carries data"
+            table.add_row(client.name, client.address, up, pings, first, _told(client.transfer), detected, session)
         return table
 
     def failure(self) -> str:
-        """Name the clients whose tunnels do not carry data, and those that were detected as something else."""
-        down = [client.name for client in self.clients if not client.has_passed]
+        """Name the clients that have not passed: without data, detected as something else, or told of as without."""
+        untold = [client for client in self.clients if client.session_fault]
+        down = [client.name for client in self.clients if not client.has_passed and client not in untold]
         told = [f"without a working tunnel: {', '.join(down)}"] if down else []
         if mistaken := self._mistaken():
             told.append(f"not detected as just {', '.join(self.expected)}: {'; '.join(mistaken)}")
+        told += [f"the session of {client.name} {client.session_fault}" for client in untold]
         return "; ".join(told)
 
 

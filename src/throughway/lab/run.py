@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from throughway.lab import detected, leaks
 from throughway.lab.checked import CheckedScenario, CheckReport
-from throughway.lab.gateway import GatewayKind
+from throughway.lab.gateway import GatewayKind, Throughway
 from throughway.lab.leaks import Leaks
 from throughway.lab.outcome import Outcome
 from throughway.lab.peers.client import Client, Peers
@@ -20,10 +20,13 @@ from throughway.lab.testbed import Testbed
 from throughway.lab.transfer import Transfer, transfer_through
 from throughway.lab.vpn import VpnScenario
 from throughway.lab.waiting import holds_within
+from throughway.lab.walked import ROUTER, fault_among
 
 PING_INTERVAL_S = 0.2
 PING_LIMIT_S = PINGS * PING_INTERVAL_S + 10.0
 
+SESSIONS_LIMIT_S = 5.0
+"""How soon after its pings a session must carry data: the daemon reads counters every two seconds."""
 
 SNAP_BYTES = 256
 """How much of a packet is kept while files are transferred: all headers, those that an ICMP error quotes included."""
@@ -73,7 +76,7 @@ def run_in(
         # A tunnel that stayed down has transferred nothing, which is told as that.
         transfers = {client.name: Transfer(0, 0, intact=False) for client in started}
         transfers |= transfer_through(up, transfer_bytes, progress)
-    rows = client_reports(started, replies, counts, transfers)
+    rows = client_reports(started, replies, counts, transfers, session_faults(bed, up))
     return Report(
         scenario=scenario.name,
         gateway=kind,
@@ -151,11 +154,29 @@ def ping_through(clients: Sequence[Client]) -> dict[str, tuple[int, int]]:
     return {name: (tally.sent, len(tally.answered)) for name, tally in tallies.items()}
 
 
+def session_faults(bed: Testbed, clients: Sequence[Client]) -> dict[str, str]:
+    """Say for each client what is missing until its session carries data; nothing where the gateway knows none."""
+    gateway = bed.gateway
+    if not isinstance(gateway, Throughway):
+        return {}
+    faults: dict[str, str] = {}
+
+    def are_well() -> bool:
+        sessions = gateway.sessions()
+        own = {client.name: ROUTER if client.place is bed.router else str(client.address) for client in clients}
+        faults.update({one.name: fault_among(sessions, own[one.name], one.server) for one in clients})
+        return not any(faults.values())
+
+    holds_within(are_well, SESSIONS_LIMIT_S)
+    return faults
+
+
 def client_reports(
     clients: Sequence[Client],
     replies: Sequence[FirstReply],
     counts: Mapping[str, tuple[int, int]],
     transfers: Mapping[str, Transfer],
+    faults: Mapping[str, str],
 ) -> tuple[ClientReport, ...]:
     """Put together what was found of each client."""
     rows = []
@@ -170,6 +191,7 @@ def client_reports(
                 pings_received=received,
                 first_reply_s=None if reply.reply_s is None else round(reply.reply_s, 3),
                 transfer=transfers.get(client.name),
+                session_fault=faults.get(client.name),
             )
         )
     return tuple(rows)

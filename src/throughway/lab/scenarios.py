@@ -1,7 +1,7 @@
 """The scenarios by name.
 
 Another one with real peers is a class in `vpns`, which starts them, and an entry here; another one with packets of our
-own is a function and an entry in `packets`.
+own is a function and an entry in `packets`, and one in which a VPN fails is an entry in `diagnoses`.
 """
 
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Final
 from throughway.core.errors import SettingsRejected
 from throughway.lab import programs, switching
 from throughway.lab.checked import CheckedScenario
+from throughway.lab.diagnoses import DIAGNOSIS_SCENARIOS
 from throughway.lab.packets import PACKET_SCENARIOS
 from throughway.lab.peers import anyconnect, l2tp, libipsec, libreswan, openvpn, pptp, strongswan, vpnc, wireguard
 from throughway.lab.vpn import VpnScenario
@@ -256,7 +257,7 @@ SWITCHES: Final = CheckedScenario(
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     **VPNS,
-    **{scenario.name: scenario for scenario in (*PACKET_SCENARIOS, SWITCHES)},
+    **{scenario.name: scenario for scenario in (*PACKET_SCENARIOS, SWITCHES, *DIAGNOSIS_SCENARIOS)},
 }
 """Every scenario by its name, in the order in which they are listed."""
 

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from throughway.lab import gateway
 from throughway.lab.boot import boot
+from throughway.lab.captured import PCAP_HEADER_BYTES
 from throughway.lab.errors import LabFailed
 from throughway.lab.namespace import Namespace, named
 from throughway.lab.peers import wireguard
@@ -24,7 +25,6 @@ from throughway.lab.uml import Guest
 from throughway.lab.waiting import wait_until
 
 ROOT: Final = Path("/var/tmp/throughway-lab")  # noqa: S108 - each lab has a folder of its own there, of mode 0700
-PCAP_HEADER_BYTES: Final = 24
 
 CAPTURE_BUFFER_KIB: Final = 64 << 10
 """Room for what comes while tcpdump writes: with less, a flood pushes out of the capture what other devices say."""

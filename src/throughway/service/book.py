@@ -107,18 +107,23 @@ class Book:
         count = 0
         while True:
             self.on_refusals(refusals())
-            for told in self.register.judge(time.monotonic()):
-                self._teller.tell(told.name, session=told.session, **told.fields)
+            self._judge_now()
             count += 1
             if count % SWEEP_EVERY == 0:
                 self._counting.sweep()
             await asyncio.sleep(JUDGE_EVERY_S)
+
+    def _judge_now(self) -> None:
+        for told in self.register.judge(time.monotonic()):
+            self._teller.tell(told.name, session=told.session, **told.fields)
 
     async def follow(self, outside: Callable[[], Sequence[IPv4Address]], catch_up: Callable[[], None]) -> None:
         """Read what connection tracking has of the sessions' flows again and again, until cancelled."""
         while True:
             began = time.monotonic()
             await self.read_tracked(outside(), catch_up)
+            # What a reading shows is said at once: a person may wait 15 s, of which a silence takes 12 and a reading 2.
+            self._judge_now()
             spent = time.monotonic() - began
             await asyncio.sleep(max(READ_EVERY_S, spent * READ_REST))
 

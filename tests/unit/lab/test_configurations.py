@@ -5,6 +5,7 @@ from pathlib import Path
 
 from throughway.lab.namespace import Namespace
 from throughway.lab.peers import gre, l2tp, l2tpv3, libipsec, libreswan, openvpn, strongswan, vpnc, wireguard, xfrm
+from throughway.lab.peers.openvpn import Identity
 
 SERVER = IPv4Address("203.0.113.20")
 
@@ -45,7 +46,7 @@ def test_openvpn_ends_meet_on_a_port_of_their_own_with_what_wraps_the_control_ch
 
 
 def test_ike_on_another_port_leaves_none_of_its_own_at_either_end() -> None:
-    assert "remote_port = 6500" in libipsec.client_connections(SERVER, 1, 6500)
+    assert "remote_port = 6500" in libipsec.client_connections(SERVER, 1, libipsec.Manner(port=6500))
     assert "port = 0\n  port_nat_t = 6500\n" in libipsec.daemon(Path("/lab"), (0, 6500))
 
 
@@ -97,3 +98,21 @@ def test_the_two_ends_of_esp_by_hand_mirror_each_other() -> None:
     assert f"src {SERVER} dst {SHARED} proto esp spi 0x201" in at_server[0]
     assert "src 172.22.1.1/32 dst 172.22.0.1/32 dir out" in at_client[1]
     assert "src 172.22.1.1/32 dst 172.22.0.1/32 dir in" in at_server[3]
+
+
+def test_ah_by_hand_has_no_encryption() -> None:
+    commands = xfrm.pair((HOST, "172.22.1.1", 0x101), (SERVER, "172.22.0.1", 0x201), 1, "ah")
+    assert all("proto ah" in command and "enc " not in command for command in commands)
+
+
+def test_strongswan_repeats_and_proves_itself_as_it_is_told(tmp_path: Path) -> None:
+    assert "retransmit" not in libipsec.daemon(tmp_path)
+    assert "retransmit_timeout = 2\n" in libipsec.daemon(tmp_path, repeat_s=2.0)
+    server, client = (Identity(tmp_path / f"{name}.crt", tmp_path, "") for name in ("server", "client"))
+    by_secret = libipsec.client_connections(SERVER, 1)
+    by_certificate = libipsec.client_connections(SERVER, 1, libipsec.Manner(repeat_s=2.0, server=server, client=client))
+    assert "auth = psk" in by_secret
+    assert "fragmentation = yes" in by_secret
+    assert by_certificate.count("auth = pubkey") == 2
+    assert f"certs = {server.certificate}" in by_certificate
+    assert "fragmentation = no" in by_certificate

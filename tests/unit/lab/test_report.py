@@ -9,7 +9,9 @@ from throughway.lab.transfer import Transfer
 TEN_MB = 10_000_000
 
 
-def client(name: str, *, received: int = 10, transfer: Transfer | None = None) -> ClientReport:
+def client(
+    name: str, *, received: int = 10, transfer: Transfer | None = None, fault: str | None = None
+) -> ClientReport:
     return ClientReport(
         name=name,
         address="10.77.0.11",
@@ -18,6 +20,7 @@ def client(name: str, *, received: int = 10, transfer: Transfer | None = None) -
         pings_received=received,
         first_reply_s=0.25 if received else None,
         transfer=transfer,
+        session_fault=fault,
     )
 
 
@@ -111,3 +114,17 @@ def test_remarks_name_what_failed_and_where_to_read_on() -> None:
         "without a working tunnel: vpnc2",
         "captures and logs are in /lab/tw0001",
     ]
+
+
+def test_a_tunnel_of_which_the_daemon_does_not_say_that_it_carries_data_has_not_passed() -> None:
+    assert client("vpnc1", fault="").has_passed
+    silent = report(client("vpnc1", fault="has no session"), client("vpnc2", fault=""))
+    assert not silent.passed
+    assert silent.failure() == "the session of vpnc1 has no session"
+    both = report(client("vpnc1", fault="has no session"), client("vpnc2", received=0))
+    assert both.failure() == "without a working tunnel: vpnc2; the session of vpnc1 has no session"
+
+
+def test_what_the_daemon_says_is_in_the_document_where_it_was_asked() -> None:
+    assert client("vpnc1", fault="").to_json()["session_fault"] == ""
+    assert "session_fault" not in client("vpnc1").to_json()

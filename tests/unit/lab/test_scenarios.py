@@ -5,6 +5,7 @@ import pytest
 
 from throughway.core.errors import SettingsRejected
 from throughway.lab import programs
+from throughway.lab.diagnoses import DIAGNOSIS_SCENARIOS
 from throughway.lab.packets import PACKET_SCENARIOS
 from throughway.lab.scenarios import LIVE, SCENARIOS, SWITCHES, VPNS, named
 
@@ -51,7 +52,7 @@ def test_a_scenario_for_one_client_says_so() -> None:
 
 
 def test_names_are_given_once() -> None:
-    assert len(SCENARIOS) == len(VPNS) + len(PACKET_SCENARIOS) + len([SWITCHES])
+    assert len(SCENARIOS) == len(VPNS) + len(PACKET_SCENARIOS) + len([SWITCHES]) + len(DIAGNOSIS_SCENARIOS)
 
 
 def test_the_page_about_the_lab_has_every_scenario_and_what_masquerade_does() -> None:

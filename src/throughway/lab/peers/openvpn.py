@@ -40,12 +40,14 @@ class Identity:
     fingerprint: str
 
 
-def make_identity(folder: Path, name: str) -> Identity:
-    """Make a certificate for a name, and return it with its SHA-256 fingerprint."""
+def make_identity(folder: Path, name: str, *others: str) -> Identity:
+    """Make a certificate for a name, and for others beside it, and return it with its SHA-256 fingerprint."""
+    beside = ("-addext", f"subjectAltName={','.join(f'DNS:{other}' for other in others)}") if others else ()
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     command(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
         *("-days", "2", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(certificate)),
+        *beside,
     )
     told = command("openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in", str(certificate))
     return Identity(certificate, key, told.strip().partition("=")[2])

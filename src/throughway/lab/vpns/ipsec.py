@@ -1,13 +1,18 @@
 """IPsec."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
-from throughway.lab.peers import libipsec, libreswan, strongswan, vpnc
+from throughway.lab.peers import libipsec, libreswan, openvpn, strongswan, vpnc
 from throughway.lab.peers.client import Client
 from throughway.lab.testbed import Testbed
 from throughway.lab.uml import Guest
+
+_LONG_NAME: Final = "a-name-of-a-server-among-many.example.net"
+_LONG_NAMES: Final = 30
+"""As many names as a large service has in its certificate: with 30 of them it has some 1,800 bytes."""
 
 _KEEPS_500: Final = """
 table ip keeps_500 {{
@@ -66,13 +71,28 @@ class EspNative:
 
 
 class Ikev2Natt:
-    """strongSwan in namespaces at both ends: IKEv2, and ESP in UDP; with a port, all of it on that one."""
+    """strongSwan in namespaces at both ends: IKEv2, and ESP in UDP; with a port, all of it on that one.
+
+    With `large_messages` the two ends prove who they are by certificates that do not fit into one packet.
+    """
 
     SERVER: Final = IPv4Address("198.51.100.13")
 
-    def __init__(self, bed: Testbed, clients: int, port: int | None = None) -> None:
-        self._ports = (libipsec.PORTS[0] if port is None else 0, port or libipsec.PORTS[1])
-        self._port = port or libipsec.PORTS[0]
+    def __init__(
+        self,
+        bed: Testbed,
+        clients: int,
+        *,
+        port: int | None = None,
+        repeat_s: float = 0.0,
+        large_messages: bool = False,
+    ) -> None:
+        self._manner = libipsec.Manner(port=port, repeat_s=repeat_s)
+        if large_messages:
+            names = [f"{number}.{_LONG_NAME}" for number in range(_LONG_NAMES)]
+            files = bed.files("ikev2-natt-identities")
+            own = [openvpn.make_identity(files, name, *names) for name in ("server", "client")]
+            self._manner = replace(self._manner, server=own[0], client=own[1])
         self._files = [bed.files(f"ikev2-natt-{number}") for number in range(clients + 1)]
         self._devices = [bed.topology.device(f"natt{number}") for number in range(1, clients + 1)]
         self._server = bed.topology.peer("nattserver", self.SERVER)
@@ -84,12 +104,12 @@ class Ikev2Natt:
 
     def server(self) -> None:
         """Start strongSwan."""
-        libipsec.start_server(self._server, self._files[0], self.SERVER, self._ports)
+        libipsec.start_server(self._server, self._files[0], self.SERVER, self._manner)
 
     def client(self, number: int) -> Client:
         """Start strongSwan on a device of its own."""
         device, address = self._devices[number - 1]
-        task = libipsec.start_client(device, self._files[number], self.SERVER, number, self._port)
+        task = libipsec.start_client(device, self._files[number], self.SERVER, number, self._manner)
         name, own = f"ikev2-natt{number}", libipsec.client_address(number)
         return Client(name, address, device, own, libipsec.TUNNEL_ADDRESS, self.SERVER, self._server, task)
 

@@ -1,7 +1,8 @@
 """Tunnels that are set up by hand on both ends: no program negotiates anything."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
@@ -42,9 +43,23 @@ ESP: Final = Kind(
     xfrm.client_address,
     lambda number: xfrm.TUNNEL_ADDRESS,
 )
+AH: Final = replace(
+    ESP,
+    name="ah-manual",
+    modules=xfrm.AH_MODULES,
+    set_up_server=partial(xfrm.set_up_server, protocol="ah"),
+    set_up_client=partial(xfrm.set_up_client, protocol="ah"),
+)
 GRE: Final = Kind(
     "gre-key", gre.MODULES, "", gre.set_up_server, gre.set_up_client, lambda number: gre.DEVICE, gre.target
 )
+GRE_OF_ONE_KEY: Final = replace(
+    GRE,
+    name="gre-one-key",
+    set_up_client=lambda place, own, server, number: gre.set_up_client(place, own, server, 1),
+    target=lambda number: gre.target(1),
+)
+"""All clients believe that they have the first one's tunnel."""
 
 
 def _ip_in_ip(name: str, carried: ip_in_ip.Carried) -> Kind:
