@@ -48,12 +48,11 @@ from throughway.core.events import (
     TimerExpired,
     TracesRead,
 )
-from throughway.core.findings import Level
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
-from throughway.service import hearing, state
+from throughway.service import hearing, state, telling
 from throughway.service.asked import Asked
 from throughway.service.book import Book
 from throughway.service.gateway import Gateway
@@ -131,7 +130,7 @@ class Daemon:
                 self._own_tunnels.begin(gateway.translated)
                 gateway.carry(self._tracker.addresses.chosen())
                 self._switching.block_again()
-                self._tell_started()
+                telling.tell_started(self._options, gateway)
                 try:
                     await self._serve(control)
                 finally:
@@ -357,19 +356,6 @@ class Daemon:
             self._gateway.lay_paths(self._tracker.addresses.chosen())
         except KernelRefused as problem:
             log.warning("paths.not_laid", problem=str(problem))
-
-    def _tell_started(self) -> None:
-        addresses = self._gateway.outside_addresses
-        log.info(
-            "gateway.started",
-            inside=",".join(self._options.inside),
-            outside=self._options.outside,
-            address=", ".join(str(address) for address in addresses) or "none yet",
-            attached_by=self._gateway.attached_by,
-        )
-        for finding in self._gateway.findings:
-            if finding.level is not Level.OK:
-                log.warning("firewall.finding", what=finding.what, remedy=finding.remedy, commands=finding.commands)
 
     # What is asked over the control socket
 

@@ -7,7 +7,10 @@ from typing import Final
 
 import structlog
 
+from throughway.core.findings import Level
+from throughway.service.gateway import Gateway
 from throughway.service.happenings import Happenings
+from throughway.service.options import Options
 
 log = structlog.get_logger()
 
@@ -56,3 +59,17 @@ class Teller:
             del self._periods[name]
             if period.kept_back:
                 log.info("events.kept_back", name=name, count=period.kept_back)
+
+
+def tell_started(options: Options, gateway: Gateway) -> None:
+    """Write to the log that a gateway is at work, and what it found that wants mending."""
+    log.info(
+        "gateway.started",
+        inside=",".join(options.inside),
+        outside=options.outside,
+        address=", ".join(str(address) for address in gateway.outside_addresses) or "none yet",
+        attached_by=gateway.attached_by,
+    )
+    for finding in gateway.findings:
+        if finding.level is not Level.OK:
+            log.warning("firewall.finding", what=finding.what, remedy=finding.remedy, commands=finding.commands)

@@ -6,7 +6,17 @@ from tests.unit.sessions.story import ALICE, BOB, PEER, PUBLIC, Story, esp, udp
 from throughway.core.events import IkeExchange
 from throughway.core.ids import Host, IpProtocol
 from throughway.core.reasons import Reason
-from throughway.sessions.facts import Admitted, Answered, Counted, Detected, FlowGone, FlowName, Refused, SwitchedOff, Traffic
+from throughway.sessions.facts import (
+    Admitted,
+    Answered,
+    Counted,
+    Detected,
+    FlowGone,
+    FlowName,
+    Refused,
+    SwitchedOff,
+    Traffic,
+)
 from throughway.sessions.register import ENDED_SHOWN_S, IDLE_S, JUDGED_MAX, SESSIONS_PER_DEVICE_MAX
 from throughway.sessions.session import FLOWS_MAX
 from throughway.sessions.steps import Step
