@@ -195,6 +195,18 @@ def test_who_waits_is_let_out_or_refused_in_time(over: Carrier) -> None:
     assert play.tracker.mapping_count == 1
 
 
+def test_who_waits_shortly_when_a_turn_ends_goes_on_waiting(over: Carrier) -> None:
+    play = over.play()
+    tell(play, over.sends(ALICE, OUT_A), over.sends(BOB, OUT_B))
+    play.now += LIMITS.l2tpv3_turn_s - 0.1
+    tell(play, over.sends(CAROL, OUT_C))
+    play.now += 0.1
+    tell(play, TimerExpired())
+    assert not any(isinstance(command, Refuse) for command in play.answer)
+    tell(play, over.comes(IN_B))
+    assert over.out(CAROL, OUT_C) in play.mappings
+
+
 def test_what_waits_is_bounded(over: Carrier) -> None:
     play = over.play(Limits(spis_per_host_and_peer_max=2))
     tell(play, over.sends(ALICE, OUT_A), over.sends(BOB, 1), over.sends(BOB, 2))
@@ -301,6 +313,7 @@ def test_idle_flows_of_a_silent_host_are_forgotten_and_those_in_use_are_not(over
     assert play.mappings == {}
     assert play.tracker.mapping_count == 0
     assert list(play.tracker.tunnels()) == []
+    assert play.tracker.addresses.hosts_at(Path(PEER)) == []
 
 
 # Restart

@@ -3,11 +3,11 @@
 from ipaddress import IPv4Address
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside
-from throughway.core.bindings import HostAtPeer
-from throughway.core.events import EspFromInside, EspUnclaimed, IkeExchange
+from throughway.core.bindings import HostAtPeer, PeerState
+from throughway.core.events import EspFromInside, EspUnclaimed, IkeExchange, IkeMessageSeen
 from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.limits import Limits
-from throughway.core.ranking import timing
+from throughway.core.ranking import time_answer, timing
 
 PEER = Peer(IPv4Address("203.0.113.9"))
 HOSTS = [Host(IPv4Address("192.168.1.10") + n) for n in range(60)]
@@ -88,3 +88,19 @@ def test_a_flood_of_candidates_is_bounded() -> None:
         play >> EspFromInside(host, PEER, Spi(0xA0000), 1)
     play >> EspUnclaimed(Path(PEER), Spi(0x10000), 1)
     assert len(play.candidates(PEER, Spi(0x10000))) == 20
+
+
+def asked(exchange_id: int, *, from_host: bool = True) -> IkeMessageSeen:
+    return IkeMessageSeen(HOSTS[0], PEER, 0xA, IkeExchange.CHILD, exchange_id, from_host, floated=False)
+
+
+def test_an_answer_tells_how_far_away_the_peer_is_unless_it_was_asked_twice() -> None:
+    state, host = PeerState(Path(PEER)), a_host()
+    for at, message in ((10.0, asked(1)), (10.5, asked(1)), (10.51, asked(1, from_host=False))):
+        time_answer(state, host, message, at)
+    assert state.round_trip_s == 1.0, "it may be the answer to either"
+    for at, message in ((20.0, asked(2)), (20.01, asked(9, from_host=False)), (20.25, asked(2, from_host=False))):
+        time_answer(state, host, message, at)
+    assert state.round_trip_s == 0.25, "the other message answers something else"
+    time_answer(state, host, asked(2, from_host=False), 20.26)
+    assert state.round_trip_s == 0.25
