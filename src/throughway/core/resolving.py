@@ -166,7 +166,9 @@ def _decide(
     earlier = binding.candidates[best] - max(binding.candidates[host] for host in others)
     if lead + max(-TIMING_MAX, min(TIMING_MAX, earlier)) < answers.CERTAIN:
         return _end_audit(state, binding, best, now, limits)
-    if any(binding.suspected.get(host, 0.0) for host in others):
+    # Who alone had it before an audit has it beside the auditor: two hosts may have chosen the same SPI.
+    is_taken = binding.auditor == best and len(others) == 1
+    if is_taken or any(binding.suspected.get(host, 0.0) for host in others):
         return _share(binding)
     if _answers_another(state, binding, best, outward.get(best, [])):
         return []
