@@ -209,13 +209,14 @@ def _end_audit(state: PeerState, binding: Binding, best: Host, now: float, limit
     return deciding.settle(state, binding, left, now, limits, basis)
 
 
-def pass_over(state: PeerState, binding: Binding, heard: frozenset[Host], now: float, limits: Limits) -> list[Command]:
+def pass_over(state: PeerState, heard: frozenset[Host], now: float, limits: Limits) -> list[Command]:
     """Let candidates that had copies and gave no sign make room, so that each is offered in the end."""
-    if len(binding.candidates) <= limits.fan_out_max:
-        return []
-    for host in binding.offered:
-        if not binding.answers.get(host) and not binding.echoes.get(host):
-            against = _NO_SIGN if host in heard else _SILENT
-            binding.passed_over[host] = binding.passed_over.get(host, 0.0) + against
-            ranking.weigh(binding, host)
-    return deciding.offer(state, binding, now, limits)
+    commands: list[Command] = []
+    for binding in [one for one in state.open.values() if len(one.candidates) > limits.fan_out_max]:
+        for host in binding.offered:
+            if not binding.answers.get(host) and not binding.echoes.get(host):
+                against = _NO_SIGN if host in heard else _SILENT
+                binding.passed_over[host] = binding.passed_over.get(host, 0.0) + against
+                ranking.weigh(binding, host)
+        commands += deciding.offer(state, binding, now, limits)
+    return commands
