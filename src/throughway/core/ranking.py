@@ -48,6 +48,13 @@ _SLIGHT: Final = 0.0002
 _STAYS: Final = 0.004
 """With this share, a candidate that has copies keeps them beside the likelier ones: shares go up and down."""
 
+_WORK_MAX_S: Final = 0.05
+"""For how long a peer works on an IKE message. Within this time more than a round trip it uses what it agreed on."""
+
+_UNANSWERED: Final = log(0.5 / _WORK_MAX_S)
+"""The fit of an SPI that came in this time after what the host has to repeat: its answer may as well have been lost as
+the message."""
+
 _FEWEST: Final = 3
 _TOGETHER_S: Final = 2.0
 """SPIs that began within this time may have been matched with one beginning of a host."""
@@ -91,11 +98,25 @@ def time_answer(state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: 
     """Learn how far away the peer is, from how soon it answers what was said only once."""
     asked = (event.initiator_spi, event.exchange, event.exchange_id)
     if event.from_host:
+        if asked == host.asking and host.said_at > host.agreed_at:
+            _time_lost_answer(state, host)
         host.asked_at = NEVER if asked == host.asking else now
         host.asking = asked
     elif asked == host.asking and host.asked_at != NEVER:
         state.round_trip_s = min(state.round_trip_s, now - host.asked_at)
         host.asked_at = NEVER
+
+
+def _time_lost_answer(state: PeerState, host: HostAtPeer) -> None:
+    """Learn from a repeated message that the SPIs which came when its answer was due may be the host's.
+
+    The answer may have been lost, and the peer uses what the host has yet to hear of (RFC 7296 section 2.1).
+    """
+    for binding in state.open.values():
+        work_s = binding.first_at - host.said_at - (1.0 - _SLACK) * state.round_trip_s
+        if 0.0 <= work_s <= _WORK_MAX_S and binding.candidates.get(host.host, _UNANSWERED) < _UNANSWERED:
+            binding.candidates[host.host] = _UNANSWERED
+            weigh(binding, host.host)
 
 
 def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tuple[Host, ...]:

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside
 from throughway.core.bindings import HostAtPeer
-from throughway.core.events import EspFromInside, EspUnclaimed, IkeExchange
+from throughway.core.events import CountersRead, EspFromInside, EspUnclaimed, FlowCount, IkeExchange
 from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.ranking import timing
@@ -88,3 +88,25 @@ def test_a_flood_of_candidates_is_bounded() -> None:
         play >> EspFromInside(host, PEER, Spi(0xA0000), 1)
     play >> EspUnclaimed(Path(PEER), Spi(0x10000), 1)
     assert len(play.candidates(PEER, Spi(0x10000))) == 20
+
+
+def test_an_spi_that_came_when_a_lost_answer_was_due_may_be_of_who_repeats_the_question(play: Playbook) -> None:
+    """The peer uses the SA at once and its answer is lost. The next hosts' exchanges end when the SPI comes."""
+    for number, host in enumerate(HOSTS):
+        for message in ikev2_start(host, PEER, 0x1CE00 + number)[:2]:
+            play >> message
+    play.now += 5.0
+    asking = ike(HOSTS[0], PEER, 0x1CE00, IkeExchange.FIRST_CHILD, 1, ">")[0]
+    play >> asking
+    for number, host in enumerate(HOSTS[1:], 1):
+        play.now += 0.0005
+        for message in ike(host, PEER, 0x1CE00 + number, IkeExchange.FIRST_CHILD, 1, "><"):
+            play >> message
+    play.now += 0.002
+    play >> EspUnclaimed(Path(PEER), Spi(0x10000), 1)
+    key = to_inside(PEER, Spi(0x10000))
+    assert HOSTS[0] not in play.mappings[key]
+    play.now += 1.0
+    play >> asking
+    play >> CountersRead((FlowCount(key, 5, 500, play.now),))
+    assert HOSTS[0] in play.mappings[key]
