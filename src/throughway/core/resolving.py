@@ -25,8 +25,8 @@ from throughway.core.ids import Host, IpProtocol
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis
 
-TIMING_MAX: Final = 13.8
-"""What the beginnings count at the most: half of what makes certain, -ln of 10^-6."""
+TIMING_MAX: Final = 9.2
+"""What the beginnings count at the most: a third of what makes certain, -ln of 10^-4."""
 
 HISTORY: Final = 1024
 """Times of one flow that are remembered, 16 times what a trace holds."""
