@@ -40,8 +40,8 @@ _FEWEST: Final = 10
 _MORE: Final = 6
 """Packets that have to come before they are compared again; later it is a sixth of all."""
 
-_SILENT: Final = 0.7
-_NO_SIGN: Final = 0.2
+_SILENT: Final = 0.3
+_NO_SIGN: Final = 0.05
 """What speaks against a candidate of many that had copies for two seconds and sent nothing, or sent without a sign."""
 
 

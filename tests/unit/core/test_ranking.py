@@ -61,7 +61,7 @@ def test_after_a_power_cut_the_likely_candidates_get_the_copies(play: Playbook) 
         right += host in hosts
         copies.append(len(hosts))
     assert right == len(HOSTS)
-    assert max(copies) <= Limits().fan_out_max
+    assert max(copies) <= Limits().fan_out_first_max
 
 
 def test_a_tunnel_whose_first_packet_was_lost_goes_to_more_hosts(play: Playbook) -> None:
