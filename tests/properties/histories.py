@@ -278,6 +278,9 @@ def say_exchange(world: World, step: Agree) -> None:
             world.begin_ike_sa(between)
             world.say_ike(between, packets.V2_AUTH, 1, there + back, floated=True)
             world.begin_ike_sa(between)
+        case How.BARREN:
+            world.say_ike(between, packets.V2_CHILD, message_id, there + back)
+            world.say_ike(between, packets.V2_INFORMATIONAL, world.number("message"), there + back)
         case _:
             world.say_ike(between, packets.V2_CHILD, message_id, there + back)
 

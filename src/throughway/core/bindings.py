@@ -44,6 +44,19 @@ class Exchange:
 
 
 @dataclass(slots=True)
+class Ending:
+    """What may be the delete of an IKE SA that an exchange before it replaced: the same end's next request."""
+
+    ike_sa: int
+    exchange_id: int
+    exchange_at: float
+    """When the exchange before it began."""
+    began_inside: bool
+    at: float
+    is_answered: bool = False
+
+
+@dataclass(slots=True)
 class OutgoingSa:
     """A security association towards the peer, by its SPI."""
 
@@ -159,6 +172,9 @@ class HostAtPeer:
     """When something came from the peer of which it had a copy."""
     rekeyed_at: float = NEVER
     """When an IKE SA was met that began without IKE_SA_INIT, and whose credit is still to be taken back."""
+    ending: Ending | None = None
+    is_replaced: bool = False
+    """An IKE SA was replaced and its credit taken back, and the new one is still to be met."""
     audits: int = 0
     audited_at: float = NEVER
     """How often, and when last, it was given copies to see whether a tunnel of others is its own."""
@@ -223,7 +239,9 @@ class HostAtPeer:
     def see_ike_sa(self, ike_sa: int, now: float, *, is_start: bool, floated: bool) -> None:
         """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP."""
         if not is_start and not self.has_ike_sa(ike_sa):
-            self.rekeyed_at = now
+            is_from_before = now < self.unseen_until
+            self.rekeyed_at = NEVER if self.is_replaced or is_from_before else now
+            self.is_replaced, self.ending = False, None
         self.take_back_rekey(now)
         if floated:
             self.native_ike_sas.pop(ike_sa, None)

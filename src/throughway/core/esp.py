@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from throughway.core import deciding, ranking, repairing, resolving
+from throughway.core import deciding, ranking, repairing, resolving, strays
 from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, InstallMapping, Refuse, Reinject, RemoveMapping, give
@@ -136,6 +136,7 @@ class EspPart:
         elif event.exchange is IkeExchange.CHILD:
             key = (event.initiator_spi, event.exchange, event.exchange_id)
             host.credit_exchange(key, now, from_host=event.from_host)
+        strays.note(host, event, now)
         if host.credits_left(now):
             state.creditors[host.host] = host
         return commands
@@ -304,9 +305,8 @@ class EspPart:
         """Do what takes seconds to show: who is silent, who only sends, what has to be traced."""
         heard = frozenset(state.heard)
         state.heard.clear()
-        commands: list[Command] = []
-        for binding in list(state.open.values()):
-            commands += resolving.pass_over(state, binding, heard, now, self._limits)
+        commands = resolving.pass_over(state, heard, now, self._limits)
+        commands += strays.take_back(state, now, self._limits)
         commands += repairing.audit(state, now, self._limits)
         commands += repairing.doubt_silent(state, now, self._limits)
         commands += self._tracing.adjust(state)

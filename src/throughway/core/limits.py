@@ -54,6 +54,9 @@ class Limits:
     fan_out_max: int = 16
     """Hosts that get a copy of a packet of a contested tunnel."""
 
+    fan_out_first_max: int = 24
+    """The same for the first moments of a tunnel that an exchange announced, as long as nobody can have answered."""
+
     fan_out_late_max: int = 64
     """The same, where the first packet of the tunnel was lost or overtaken, so that its time does not tell the likely
     hosts. No list of hosts is longer. Shared with bpf/keys.h."""

@@ -26,9 +26,13 @@ _SLACK: Final = 0.1
 """By which share of it a round trip may be shorter than an IKE exchange, which has work to do at its far end."""
 
 _SOON_S: Final = 0.05
-_SHARE_EXACT: Final = 0.9
+_SHARE_EXACT: Final = 0.98
 _SHARE_EXACT_LATER: Final = 0.02
 """How many beginnings are met exactly. The others are lost, late, or of hosts without anything to say."""
+
+_OVERTAKEN_S: Final = 0.025
+_SHARE_OVERTAKEN: Final = 0.02
+"""By how much a packet may be late, and how many are, because the network let others overtake it."""
 
 _DECADES: Final = 10.0
 """What is not exact may come any time from `_SOON_S` to an hour later, each factor of e being as likely."""
@@ -41,12 +45,26 @@ no beginning fits, and likely are those whose own beginnings fit no other SPI.""
 _ENOUGH: Final = 0.9998
 """The share that those who get copies have together, if they are not too many."""
 
+_AT_FIRST_S: Final = 0.7
+"""For so long more may get copies, where fewer have less than enough: nobody answered anything yet."""
+
+_UNPROVEN_S: Final = 2.5
+_UNLIKELY: Final = 0.00002
+"""For so long who has copies keeps them with this share: answers take some seconds, and beginnings alone mislead."""
+
 _MOST: Final = 0.99
 _SLIGHT: Final = 0.0002
 """Where one has most of it, a candidate with a share below this gets no copies: there may be a hundred such."""
 
 _STAYS: Final = 0.004
 """With this share, a candidate that has copies keeps them beside the likelier ones: shares go up and down."""
+
+_WORK_MAX_S: Final = 0.05
+"""For how long a peer works on an IKE message. Within this time more than a round trip it uses what it agreed on."""
+
+_UNANSWERED: Final = log(0.5 / _WORK_MAX_S)
+"""The fit of an SPI that came in this time after what the host has to repeat: its answer may as well have been lost as
+the message."""
 
 _FEWEST: Final = 3
 _TOGETHER_S: Final = 2.0
@@ -60,7 +78,7 @@ _RIVALS: Final = 6
 """How many SPIs are divided again for a new one, if they have so large a share of its likely owners."""
 
 _CLAIMED_AT_FIRST: Final = 0.5
-_CLAIMED_MAX: Final = 0.98
+_CLAIMED_MAX: Final = 0.95
 """A host is never quite explained by what it probably owns."""
 
 
@@ -78,7 +96,8 @@ def timing(host: HostAtPeer, at: float, round_trip_s: float, *, is_first: bool) 
     age_s = max(0.0, at - max(host.agreed_at, host.said_at, host.began_at))
     exact = 1.0 / _JITTER_S / (1.0 + miss_s / _JITTER_S) ** 3
     late = 1.0 / (_SOON_S + age_s) / _DECADES
-    return log(share_exact * exact + (1.0 - share_exact) * late + 1e-12)
+    overtaken = _SHARE_OVERTAKEN / _OVERTAKEN_S if miss_s < _OVERTAKEN_S else 0.0
+    return log(share_exact * exact + overtaken + (1.0 - share_exact) * late + 1e-12)
 
 
 def _missed(took_s: float, round_trip_s: float) -> float:
@@ -91,11 +110,25 @@ def time_answer(state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: 
     """Learn how far away the peer is, from how soon it answers what was said only once."""
     asked = (event.initiator_spi, event.exchange, event.exchange_id)
     if event.from_host:
+        if asked == host.asking and host.said_at > host.agreed_at:
+            _time_lost_answer(state, host)
         host.asked_at = NEVER if asked == host.asking else now
         host.asking = asked
     elif asked == host.asking and host.asked_at != NEVER:
         state.round_trip_s = min(state.round_trip_s, now - host.asked_at)
         host.asked_at = NEVER
+
+
+def _time_lost_answer(state: PeerState, host: HostAtPeer) -> None:
+    """Learn from a repeated message that the SPIs which came when its answer was due may be the host's.
+
+    The answer may have been lost, and the peer uses what the host has yet to hear of (RFC 7296 section 2.1).
+    """
+    for binding in state.open.values():
+        work_s = binding.first_at - host.said_at - (1.0 - _SLACK) * state.round_trip_s
+        if 0.0 <= work_s <= _WORK_MAX_S and binding.candidates.get(host.host, _UNANSWERED) < _UNANSWERED:
+            binding.candidates[host.host] = _UNANSWERED
+            weigh(binding, host.host)
 
 
 def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tuple[Host, ...]:
@@ -109,14 +142,17 @@ def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tu
     best = sorted(shares, key=lambda host: (shares[host], host), reverse=True)
     chosen: list[Host] = []
     together = 0.0
-    for host in best[: limits.fan_out_late_max if binding.is_late else limits.fan_out_max]:
+    age_s = now - binding.first_at
+    most = limits.fan_out_first_max if binding.is_credited and age_s < _AT_FIRST_S else limits.fan_out_max
+    for host in best[: limits.fan_out_late_max if binding.is_late else most]:
         share = shares[host]
         if len(chosen) >= _FEWEST and (together >= _ENOUGH or (shares[best[0]] >= _MOST and share < _SLIGHT)):
             break
         chosen.append(host)
         together += share
-    if len(chosen) >= limits.fan_out_max:
-        chosen += [host for host in binding.offered if shares.get(host, 0.0) >= _STAYS and host not in chosen]
+    if age_s < _UNPROVEN_S or len(chosen) >= limits.fan_out_max:
+        stays = _UNLIKELY if age_s < _UNPROVEN_S else _STAYS
+        chosen += [host for host in binding.offered if shares.get(host, 0.0) >= stays and host not in chosen]
     return tuple(reversed(chosen[: limits.fan_out_late_max]))
 
 

@@ -25,8 +25,8 @@ from throughway.core.ids import Host, IpProtocol
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis
 
-TIMING_MAX: Final = 13.8
-"""What the beginnings count at the most: half of what makes certain, -ln of 10^-6."""
+TIMING_MAX: Final = 9.2
+"""What the beginnings count at the most: a third of what makes certain, -ln of 10^-4."""
 
 HISTORY: Final = 1024
 """Times of one flow that are remembered, 16 times what a trace holds."""
@@ -40,8 +40,8 @@ _FEWEST: Final = 10
 _MORE: Final = 6
 """Packets that have to come before they are compared again; later it is a sixth of all."""
 
-_SILENT: Final = 0.7
-_NO_SIGN: Final = 0.2
+_SILENT: Final = 0.3
+_NO_SIGN: Final = 0.05
 """What speaks against a candidate of many that had copies for two seconds and sent nothing, or sent without a sign."""
 
 
@@ -211,13 +211,14 @@ def _end_audit(state: PeerState, binding: Binding, best: Host, now: float, limit
     return deciding.settle(state, binding, left, now, limits, basis)
 
 
-def pass_over(state: PeerState, binding: Binding, heard: frozenset[Host], now: float, limits: Limits) -> list[Command]:
+def pass_over(state: PeerState, heard: frozenset[Host], now: float, limits: Limits) -> list[Command]:
     """Let candidates that had copies and gave no sign make room, so that each is offered in the end."""
-    if len(binding.candidates) <= limits.fan_out_max:
-        return []
-    for host in binding.offered:
-        if not binding.answers.get(host) and not binding.echoes.get(host):
-            against = _NO_SIGN if host in heard else _SILENT
-            binding.passed_over[host] = binding.passed_over.get(host, 0.0) + against
-            ranking.weigh(binding, host)
-    return deciding.offer(state, binding, now, limits)
+    commands: list[Command] = []
+    for binding in [one for one in state.open.values() if len(one.candidates) > limits.fan_out_max]:
+        for host in binding.offered:
+            if not binding.answers.get(host) and not binding.echoes.get(host):
+                against = _NO_SIGN if host in heard else _SILENT
+                binding.passed_over[host] = binding.passed_over.get(host, 0.0) + against
+                ranking.weigh(binding, host)
+        commands += deciding.offer(state, binding, now, limits)
+    return commands

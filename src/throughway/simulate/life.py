@@ -228,7 +228,7 @@ class Life:
     def _delete(self, old: Sa, by_host: bool) -> None:
         tunnel = old.tunnel
         if tunnel.life == old.life and not tunnel.is_gone:
-            timeline = self._inform(tunnel, by_host)
+            timeline = self._inform(tunnel, by_host, self._agenda.now)
             self._agenda.at(timeline.responder_at, self._end, old)
 
     def _rekey_ike(self, tunnel: Tunnel, life: int) -> None:
@@ -240,15 +240,18 @@ class Life:
             self._negotiate_ike(tunnel, self._agenda.now)
         else:
             by_host = chance.random() < 0.5
-            self._negotiate_child(tunnel, self._agenda.now, by_host=by_host)
-            self._inform(tunnel, by_host)
+            timeline = self._negotiate_child(tunnel, self._agenda.now, by_host=by_host)
+            if timeline.initiator_at is None:
+                self._agenda.at(self._agenda.now + _TRY_AGAIN_S, self._rekey_ike, tunnel, life)
+                return
+            self._inform(tunnel, by_host, timeline.initiator_at)
             tunnel.ike_sa = chance.getrandbits(64) or 1
             tunnel.asked_by_host = tunnel.asked_by_peer = -1
         after_s = about(chance, self._settings.ike_rekey_s, self._settings.rekey_jitter)
         self._agenda.at(self._agenda.now + after_s, self._rekey_ike, tunnel, life)
 
-    def _inform(self, tunnel: Tunnel, by_host: bool) -> Timeline:
-        timeline = Negotiator(tunnel.way, tunnel.chance).ask(self._agenda.now, by_host)
+    def _inform(self, tunnel: Tunnel, by_host: bool, at: float) -> Timeline:
+        timeline = Negotiator(tunnel.way, tunnel.chance).ask(at, by_host)
         self._show(tunnel, IkeExchange.INFORMATIONAL, tunnel.next_exchange_id(by_host), timeline)
         return timeline
 
@@ -256,7 +259,7 @@ class Life:
         """Ask whether the other end is there."""
         if tunnel.life != life or tunnel.is_gone:
             return
-        self._inform(tunnel, tunnel.chance.random() < 0.5)
+        self._inform(tunnel, tunnel.chance.random() < 0.5, self._agenda.now)
         self._agenda.at(self._agenda.now + between(tunnel.chance, *_LIVENESS_S), self._check, tunnel, life)
 
     # Vanishing

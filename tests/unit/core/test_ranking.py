@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside
 from throughway.core.bindings import HostAtPeer, PeerState
-from throughway.core.events import EspFromInside, EspUnclaimed, IkeExchange, IkeMessageSeen
+from throughway.core.events import CountersRead, EspFromInside, EspUnclaimed, FlowCount, IkeExchange, IkeMessageSeen
 from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.ranking import time_answer, timing
@@ -61,7 +61,7 @@ def test_after_a_power_cut_the_likely_candidates_get_the_copies(play: Playbook) 
         right += host in hosts
         copies.append(len(hosts))
     assert right == len(HOSTS)
-    assert max(copies) <= Limits().fan_out_max
+    assert max(copies) <= Limits().fan_out_first_max
 
 
 def test_a_tunnel_whose_first_packet_was_lost_goes_to_more_hosts(play: Playbook) -> None:
@@ -104,3 +104,25 @@ def test_an_answer_tells_how_far_away_the_peer_is_unless_it_was_asked_twice() ->
     assert state.round_trip_s == 0.25, "the other message answers something else"
     time_answer(state, host, asked(2, from_host=False), 20.26)
     assert state.round_trip_s == 0.25
+
+
+def test_an_spi_that_came_when_a_lost_answer_was_due_may_be_of_who_repeats_the_question(play: Playbook) -> None:
+    """The peer uses the SA at once and its answer is lost. The next hosts' exchanges end when the SPI comes."""
+    for number, host in enumerate(HOSTS):
+        for message in ikev2_start(host, PEER, 0x1CE00 + number)[:2]:
+            play >> message
+    play.now += 5.0
+    asking = ike(HOSTS[0], PEER, 0x1CE00, IkeExchange.FIRST_CHILD, 1, ">")[0]
+    play >> asking
+    for number, host in enumerate(HOSTS[1:], 1):
+        play.now += 0.0005
+        for message in ike(host, PEER, 0x1CE00 + number, IkeExchange.FIRST_CHILD, 1, "><"):
+            play >> message
+    play.now += 0.002
+    play >> EspUnclaimed(Path(PEER), Spi(0x10000), 1)
+    key = to_inside(PEER, Spi(0x10000))
+    assert HOSTS[0] not in play.mappings[key]
+    play.now += 1.0
+    play >> asking
+    play >> CountersRead((FlowCount(key, 5, 500, play.now),))
+    assert HOSTS[0] in play.mappings[key]

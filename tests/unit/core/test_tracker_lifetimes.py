@@ -147,7 +147,7 @@ def test_one_peer_has_a_bounded_number_of_hosts() -> None:
 
 
 def test_copies_are_bounded() -> None:
-    play = small(fan_out_max=4)
+    play = small(fan_out_max=4, fan_out_first_max=4)
     for n in range(10, 20):
         play >> EspFromInside(Host(IPv4Address(f"192.168.2.{n}")), PEER, OUT_A, 1)
     play >> EspUnclaimed(Path(PEER), IN_1, 1)
