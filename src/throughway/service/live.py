@@ -118,7 +118,8 @@ class Live:
         key = head_abi.pack_flow_name(flow)
         self._flows.pop(key, None)
         self._named.pop(key, None)
-        self._heads.forget(key)
+        with suppress(KernelRefused):
+            self._heads.forget(key)
 
     def is_looked_at(self, flow: FlowName) -> bool:
         """Whether packets that come may still change what the flow is said to be."""
