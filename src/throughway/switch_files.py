@@ -70,8 +70,12 @@ class SwitchFiles:
         return self._loaded(self._text(), self._own())
 
     def signature(self) -> Signature:
-        """Say what would be read, without reading it."""
-        return tuple(found for path in (self.switches, *self._files()) if (found := _stat(path)))
+        """Say what would be read, without reading it. Never raises: what cannot be looked at is told by `read`."""
+        try:
+            files = self._files()
+        except SettingsRejected:
+            files = []
+        return tuple(found for path in (self.switches, *files) if (found := _stat(path)))
 
     def set(self, name: str, position: Position | None, place: Place) -> Loaded:
         """Set a switch at a place, or take back what was set there where the position is None."""
@@ -133,7 +137,12 @@ class SwitchFiles:
             return Loaded(Board(catalogue, switches), own)
 
     def _files(self) -> list[Path]:
-        return sorted(self.protocols.glob("*.toml")) if self.protocols.is_dir() else []
+        try:
+            return sorted(path for path in self.protocols.iterdir() if path.name.endswith(".toml"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise SettingsRejected(str(self.protocols), f"cannot be read: {error.strerror}") from error
 
     def _own(self) -> dict[Path, Protocol]:
         return {path: read_file(path) for path in self._files()}

@@ -67,14 +67,16 @@ def read(text: str, file: str, structures: Collection[str]) -> Protocol:
 
 def _protocol(top: "_Table", structures: Collection[str]) -> Protocol:
     identity = top.text("id", needed=True)
-    if not _ID.fullmatch(identity):
-        raise top.reject("id", "use at most 32 small letters, digits and hyphens, such as `my-vpn`")
+    family = top.text("family") or identity
+    for key, name in (("id", identity), ("family", family)):
+        if not _ID.fullmatch(name):
+            raise top.reject(key, "use at most 32 small letters, digits and hyphens, such as `my-vpn`")
     recognise = _recognise(top.table("recognise", needed=True), structures)
     nat, timers, switch = top.table("nat"), top.table("timers"), top.table("switch")
     protocol = Protocol(
         id=identity,
         name=top.text("name", needed=True),
-        family=top.text("family") or identity,
+        family=family,
         recognise=recognise,
         summary=top.text("summary"),
         sources=top.texts("sources"),

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Barrier:
-    """Carries out what the switches say. Each call is a transaction, and short."""
+    """Carries out what the switches say. Each call is a transaction, and short; reading is as long as the sets are."""
 
     def __init__(self, nft: Nft, plane: BpfDataPlane) -> None:
         self._nft: Final = nft
@@ -38,7 +38,11 @@ class Barrier:
         """
         wanted = settings.switches
         self._plane.leave(self.rules.unassisted & wanted.unassisted)
-        self._nft.apply(ruleset.switch(settings).to_json())
+        try:
+            self._nft.apply(ruleset.switch(settings).to_json())
+        except KernelRefused:
+            self._plane.leave(self.rules.unassisted)
+            raise
         self.rules = wanted
         self._plane.leave(wanted.unassisted)
 

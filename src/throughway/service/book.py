@@ -133,7 +133,7 @@ class Book:
             async for facts in self._tracking.read(outside):
                 catch_up()
                 self._tell_all(facts)
-        except KernelRefused as problem:
+        except (KernelRefused, OSError) as problem:
             if str(problem) != self._problem:
                 log.warning("tracked.unreadable", problem=str(problem))
             self._problem = str(problem)

@@ -12,10 +12,11 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from throughway.catalogue.catalogue import Catalogue
+from throughway.core.errors import KernelRefused
 from throughway.core.flows import Direction
 from throughway.core.ids import IpProtocol
 from throughway.core.limits import Limits
@@ -117,7 +118,8 @@ class Live:
         key = head_abi.pack_flow_name(flow)
         self._flows.pop(key, None)
         self._named.pop(key, None)
-        self._heads.forget(key)
+        with suppress(KernelRefused):
+            self._heads.forget(key)
 
     def is_looked_at(self, flow: FlowName) -> bool:
         """Whether packets that come may still change what the flow is said to be."""
@@ -147,7 +149,9 @@ class Live:
             for fact in self._facts_of(record):
                 tell(fact)
         if self._finished:
-            self._heads.finish(self._finished)
+            # What the kernel does not note costs a few copies more, which are passed over.
+            with suppress(KernelRefused):
+                self._heads.finish(self._finished)
             self._finished.clear()
         return len(records)
 

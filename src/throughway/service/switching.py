@@ -65,8 +65,12 @@ class Switching:
         self._name_by: Final = name_by
         self._known: Final = KnownFlows()
         self._tried: set[FlowName] = set()
-        self._left: dict[FlowName, str] = {}
-        """Flows of which we say ourselves that they are gone. They go on, and stay known."""
+        self._early: dict[FlowName, Detected] = {}
+        """What was detected before the rules were laid, which is when it can be blocked."""
+        self._is_laid = False
+        self._is_behind = False
+        """Whether rules or flows do not follow the switches yet, since the kernel refused or nobody waited for it."""
+        self._problem = ""
         self._seen = self._files.signature()
         self._loaded = self._files.read()
         self._changing: Final = asyncio.Lock()
@@ -91,18 +95,19 @@ class Switching:
         self._gateway, self._live = gateway, live
         gateway.lay_switches(self.rules)
         self._withhold(self.board.withheld())
-        self._left = gateway.barrier.blocked()
+        for flow, protocol in gateway.barrier.blocked().items():
+            if known := self.board.catalogue.get(protocol):
+                self._early[flow] = Detected(flow, known.id, known.family, 1.0, "an earlier run")
 
     def block_again(self) -> None:
-        """Block what an earlier run has left blocked, now that the rules are laid: it may be in the middle of a
-        conversation that nobody could recognise.
+        """Block what an earlier run has left, now that the rules are laid: what it had blocked, which may be in the
+        middle of a conversation that nobody could recognise, and what it carried and is off by now.
         """
-        for flow, protocol in self._left.items():
-            if known := self.board.catalogue.get(protocol):
-                self._act(
-                    self._known.on_detected(Detected(flow, known.id, known.family, 1.0, "an earlier run"), self.board)
-                )
-        self._left = {}
+        self._is_laid = True
+        early = iter(self._early.values())
+        while piece := list(islice(early, SLICE)):
+            self._act([change for fact in piece for change in self._known.on_detected(fact, self.board)])
+        self._early = {}
 
     @property
     def methods(self) -> dict[str, Query]:
@@ -119,7 +124,11 @@ class Switching:
     def on_fact(self, fact: Fact, now: float) -> None:
         """Block what was detected and is off; forget what is gone."""
         match fact:
-            case Detected(flow=flow) if flow.device != ROUTER:
+            case Detected(flow=flow) if flow.device == ROUTER:
+                return
+            case Detected(flow=flow) if not self._is_laid:
+                self._early[flow] = fact
+            case Detected():
                 self._act(self._known.on_detected(fact, self.board))
             case FlowGone(flow=flow):
                 self._known.on_gone(flow)
@@ -153,17 +162,24 @@ class Switching:
 
     async def _change(self, loaded: Loaded) -> tuple[int, int]:
         """Have everything follow. Rules come first, so that nothing gets through while mappings are removed."""
-        before, self._loaded = self._loaded.board, loaded
-        if (before.catalogue, before.switches) == (self.board.catalogue, self.board.switches):
+        before, was = self._loaded.board, self._loaded
+        self._loaded = loaded
+        is_same = (before.catalogue, before.switches) == (self.board.catalogue, self.board.switches)
+        if is_same and not self._is_behind:
             return 0, 0
+        self._is_behind = True
         if self._gateway is not None:
             try:
                 self._gateway.lay_switches(self.rules)
             except KernelRefused as problem:
-                log.warning("switches.not_laid", problem=str(problem))
+                self._loaded = was
+                if str(problem) != self._problem:
+                    log.warning("switches.not_laid", problem=str(problem))
+                self._problem = str(problem)
                 raise RequestRefused(
                     ErrorCode.UNAVAILABLE, "the packet filter did not take the switches", str(problem)
                 ) from None
+        self._problem = ""
         self._withhold(self.board.withheld())
         if before.catalogue != self.board.catalogue:
             self._name_by(self.board.catalogue)
@@ -174,6 +190,7 @@ class Switching:
             more = self._act(self._known.rule_anew(piece, self.board))
             blocked, lifted = blocked + more[0], lifted + more[1]
             await asyncio.sleep(0)
+        self._is_behind = False
         return blocked, lifted
 
     def _tell_changes(self, before: Board) -> None:
@@ -243,39 +260,41 @@ class Switching:
             await asyncio.sleep(LOOK_EVERY_S)
             await self._follow_files()
             if self.board.blocking():
-                self._look_for_tries()
+                await self._look_for_tries()
             else:
                 self._tried.clear()
             if time.monotonic() - expired_at >= EXPIRED_EVERY_S:
                 expired_at = time.monotonic()
-                self._look_for_expired()
+                await self._look_for_expired()
 
     async def _follow_files(self) -> None:
-        """Read the files again where somebody has written them. What cannot be taken is told, and nothing changes."""
+        """Read the files again where somebody has written them, or where not everything follows them yet.
+
+        What cannot be taken is told, and nothing changes.
+        """
         async with self._changing:
             seen = await asyncio.to_thread(self._files.signature)
-            if seen == self._seen:
+            if seen == self._seen and not self._is_behind:
                 return
             self._seen = seen
             try:
                 await self._change(await asyncio.to_thread(self._files.read))
             except SettingsRejected as problem:
                 log.warning("switches.rejected", file=problem.key, remedy=problem.remedy)
-            except RequestRefused as problem:
-                log.warning("switches.rejected", file=str(self._files.folder), remedy=problem.remedy)
+            except RequestRefused:
+                return  # That the packet filter refuses is told already; it is asked again each second.
 
-    def _look_for_tries(self) -> None:
+    async def _look_for_tries(self) -> None:
         """Tell of what has no ports and was blocked: it never came so far that it could be detected."""
         if self._gateway is None:
             return
         try:
-            tried = self._gateway.barrier.tried()
+            tried = await asyncio.to_thread(self._gateway.barrier.tried)
         except KernelRefused as problem:
             log.warning("switches.unreadable", problem=str(problem))
             return
-        for flow in tried - self._tried:
-            if fact := self._detected(flow):
-                self._act(self._known.on_detected(fact, self.board))
+        facts = [fact for flow in tried - self._tried if (fact := self._detected(flow))]
+        self._act([change for fact in facts for change in self._known.on_detected(fact, self.board)])
         self._tried = tried
 
     def _detected(self, flow: FlowName) -> Detected | None:
@@ -286,13 +305,13 @@ class Switching:
                 return Detected(flow, protocol.id, protocol.family, 1.0, f"IP protocol {flow.protocol}")
         return None
 
-    def _look_for_expired(self) -> None:
+    async def _look_for_expired(self) -> None:
         """Forget blocked flows that their devices have given up, so that they are looked at anew."""
         if self._gateway is None:
             return
         known = [flow for flow in self._known.names() if flow.source and self._known.is_blocked(flow)]
         try:
-            blocked = self._gateway.barrier.blocked() if known else {}
+            blocked = await asyncio.to_thread(self._gateway.barrier.blocked) if known else {}
         except KernelRefused as problem:
             log.warning("switches.unreadable", problem=str(problem))
             return

@@ -71,6 +71,8 @@ class Entry:
     """A session as the register holds it."""
 
     session: Session
+    base: str
+    """The session's ID without the number that tells it from those before it."""
     diagnosis: Diagnosis | None = None
     diagnosed_at: float = 0.0
     """Since when it is so, of the diagnosis."""
@@ -84,6 +86,8 @@ class Register:
 
     def __init__(self) -> None:
         self._entries: Final[dict[str, Entry]] = {}
+        self._latest: Final[dict[str, str]] = {}
+        """The session that began last of those that differ by their number alone; no other one of them is open."""
         self._of_device: Final[dict[Host, dict[str, None]]] = {}
         self._of_flow: Final[dict[FlowName, str]] = {}
         self._at_peer: Final[dict[tuple[Peer, str], dict[str, None]]] = {}
@@ -299,12 +303,7 @@ class Register:
 
     def _open(self, base: str) -> Entry | None:
         """The session of this name that has not ended."""
-        latest = base
-        number = 2
-        while f"{base}.{number}" in self._entries:
-            latest = f"{base}.{number}"
-            number += 1
-        entry = self._entries.get(latest)
+        entry = self._entries.get(self._latest.get(base, ""))
         return entry if entry is not None and entry.ended_at is None else None
 
     def _begin(self, base: str, flow: FlowName, family: str, now: float) -> Entry:
@@ -317,7 +316,8 @@ class Register:
         elif len(self._entries) >= SESSIONS_MAX:
             self._drop(self._quietest(self._entries))
         session = Session(name, flow.device, flow.peer, family, first_at=now, last_at=now)
-        entry = self._entries[name] = Entry(session)
+        entry = self._entries[name] = Entry(session, base)
+        self._latest[base] = name
         self._of_device.setdefault(flow.device, {})[name] = None
         self._at_peer.setdefault((flow.peer, family), {})[name] = None
         return entry
@@ -338,6 +338,8 @@ class Register:
         session = entry.session
         del self._entries[session.id]
         self._watched.pop(session.id, None)
+        if self._latest.get(entry.base) == session.id:
+            del self._latest[entry.base]
         _forget(self._of_device, session.device, session.id)
         _forget(self._at_peer, (session.peer, session.family), session.id)
         for name in session.flows:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -285,6 +286,23 @@ def test_a_blocked_flow_stays_so_when_the_daemon_was_killed_and_comes_back(
         assert row("acme") == ("off", 1, 1)
         assert switch("acme", "on").lifted == 1
         wait_for("it passes again", lambda: acme.passes(b"x"))
+
+
+def test_what_the_packet_filter_refused_is_told_and_follows_as_soon_as_it_can(up: Daemon, net: Network) -> None:
+    def nft(*words: str, text: str = "") -> str:
+        command = ["ip", "netns", "exec", net.router, "nft", *words]
+        return subprocess.run(command, input=text, check=True, capture_output=True, text=True).stdout
+
+    table = nft("list", "table", "inet", "throughway")
+    nft("delete", "table", "inet", "throughway")
+    for _ in range(2):
+        with pytest.raises(RequestRefused, match="did not take the switches"):
+            switch("esp", "off")
+        assert row("esp")[0] == "on", "what holds is shown, and not what was wished"
+    nft("-f", "-", text=table)
+    wait_for("it follows", lambda: row("esp")[0] == "off")
+    assert "admin-prohibited" in nft("list", "chain", "inet", "throughway", "switched_off")
+    assert "esp" in nft("list", "chain", "inet", "throughway", "switches")
 
 
 def test_unassisted_esp_is_the_plain_kernels_and_comes_back_to_us(up: Daemon, ends: Ends, net: Network) -> None:

@@ -63,6 +63,7 @@ def test_three_keys_and_a_table_are_enough() -> None:
     ("old", "new", "line", "remedy"),
     [
         ('id = "acme"', 'id = "Acme VPN"', 1, "small letters"),
+        ('family = "acme"', 'family = "Acme VPNs"', 3, "small letters"),
         ('name = "Acme VPN"', "", 1, "give a text"),
         ('name = "Acme VPN"', "name = 5", 2, "give a text"),
         ('quirks = ["One.", "Two."]', 'quirks = "One."', 5, "list of texts"),

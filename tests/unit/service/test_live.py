@@ -1,6 +1,8 @@
 """Live detection: told once, by what the packets show, and within bounds."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from errno import EBUSY, ENOMEM
 from struct import pack
 
 from tests.heads import TO_INSIDE, TO_PEER, Kernel, Seen
@@ -10,6 +12,7 @@ from tests.unit.detect.test_wireguard import DISCO, INITIATION, RESPONSE
 from tests.unit.detect.traffic import CLIENT, SERVER, SHIPPED, ipv4, noise, tcp, udp
 from throughway.catalogue.catalogue import Catalogue
 from throughway.catalogue.protocol import Pattern, Protocol, Recognise, Transport
+from throughway.core.errors import KernelRefused
 from throughway.core.ids import IpProtocol
 from throughway.core.limits import Limits
 from throughway.detect.structures import prefilters
@@ -171,3 +174,21 @@ def test_a_batch_is_bounded() -> None:
         play.kernel.passes(Seen(1.0, ipv4(17, udp(source, 53, INITIATION)), TO_PEER))
     assert [play.live.read(play.facts.append) for _ in range(3)] == [3, 2, 0]
     assert len(play.facts) == 5
+
+
+def test_a_kernel_that_has_no_room_to_note_what_is_decided_ends_nothing() -> None:
+    """Its table gives no entry where all processors want one at once; the flow's next packets are then copied too."""
+
+    class Full(Kernel):
+        def finish(self, keys: Iterable[bytes]) -> None:
+            raise KernelRefused("batch to map head_flows", ENOMEM, "no entry")
+
+        def forget(self, key: bytes) -> None:
+            raise KernelRefused("deletion from map head_flows", EBUSY, "locked")
+
+    play = Play()
+    play.kernel = Full()
+    play.live = Live(play.kernel, SHIPPED, Limits())
+    play.up(INITIATION).down(RESPONSE).up(noise(200))
+    (detected,) = (fact for fact in play.told() if isinstance(fact, Detected))
+    play.live.forget(detected.flow)

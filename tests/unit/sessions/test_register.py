@@ -227,3 +227,19 @@ def test_all_that_may_be_in_trouble_are_judged_in_turn() -> None:
     assert stopped == JUDGED_MAX
     story.wait(1)
     assert sum(told.name == "session.stopped" for told in story.told) == len(devices)
+
+
+def test_an_open_session_is_found_when_those_before_it_are_forgotten() -> None:
+    """Sessions of one device and peer have numbers; the lower ones are gone before the latest ends."""
+    story = Story()
+    for _ in range(2):
+        story.detect(esp(ALICE), "esp", "ipsec")
+        story.tell(FlowGone(esp(ALICE), "forgotten"))
+    story.detect(esp(ALICE), "esp", "ipsec")
+    story.wait(ENDED_SHOWN_S)
+    assert [entry.session.id for entry in story.register.entries()] == [f"ipsec-{ALICE}-{PEER}.3"]
+    story.detect(udp(ALICE, 4500), "ike-natt", "ipsec")
+    story.ike(ALICE, IkeExchange.FIRST_CHILD, out=True)
+    (entry,) = story.register.entries()
+    assert list(entry.session.flows) == [esp(ALICE), udp(ALICE, 4500)]
+    assert entry.session.talks

@@ -135,3 +135,12 @@ def test_the_folder_may_be_named_by_a_variable(monkeypatch: pytest.MonkeyPatch, 
     assert configuration_directory() == Path("/etc/throughway")
     monkeypatch.setenv("THROUGHWAY_CONFIGURATION_DIRECTORY", str(tmp_path))
     assert configuration_directory() == tmp_path
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_looking_at_it_never_raises(files: SwitchFiles) -> None:
+    """A loop of links is one that root cannot read either."""
+    files.folder.mkdir()
+    files.protocols.symlink_to(files.protocols)
+    assert files.signature() == ()
+    with pytest.raises(SettingsRejected, match=r"protocols\.d: cannot be read"):
+        files.read()
