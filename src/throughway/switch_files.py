@@ -84,9 +84,11 @@ class SwitchFiles:
             setting = Setting(name, position or Position.ON, place)
             if problem := objection(now.board.catalogue, setting):
                 raise SettingsRejected(name, problem)
-            changed = now.board.switches.with_(name, position, place)
-            _write(self.switches, writing.with_setting(self._text(), name, position, place))
-            return Loaded(Board(now.board.catalogue, changed), now.own)
+            changed = Board(now.board.catalogue, now.board.switches.with_(name, position, place))
+            text = writing.with_setting(self._text(), name, position, place)
+            self._check(text, changed)
+            _write(self.switches, text)
+            return Loaded(changed, now.own)
 
     def add(self, text: str, file: str) -> tuple[Protocol, Loaded]:
         """Take the text of a protocol's file among the operator's. `file` is its name, for errors."""
@@ -130,11 +132,26 @@ class SwitchFiles:
             for name in gone:
                 text, switches = writing.without(text, name), switches.without(name)
             # The switches go first: a file that names a protocol which is not there any more cannot be read.
+            board = Board(catalogue, switches)
             if switches != now.board.switches:
+                self._check(text, board)
                 _write(self.switches, text)
             now.own[identity].unlink()
             _sync(self.protocols)
-            return Loaded(Board(catalogue, switches), own)
+            return Loaded(board, own)
+
+    def _check(self, text: str, wanted: Board) -> None:
+        """Refuse a text that would not be read as what is wanted: the next start would end over it."""
+        try:
+            found = read_switches(text, str(self.switches), wanted.catalogue)
+        except SettingsRejected:
+            found = None
+        if found is None or set(found) != set(wanted.switches):
+            raise SettingsRejected(
+                str(self.switches),
+                "cannot be changed as it is written; write each override as a table, begun by `[[override]]`, and the "
+                "others in one `[switch]`",
+            )
 
     def _files(self) -> list[Path]:
         try:

@@ -107,6 +107,6 @@ def _address(key: str, text: str | None) -> Address | None:
         found = ip_address(text)
     except ValueError:
         raise SettingsRejected(key, f"{text!r} is no address; write one such as 192.168.1.20") from None
-    if found.is_multicast or found.is_unspecified:
+    if found.is_multicast or found.is_unspecified or (found.version == 6 and found.scope_id is not None):
         raise SettingsRejected(key, f"{text} is not the address of one {key}")
     return found

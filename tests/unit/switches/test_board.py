@@ -120,3 +120,5 @@ def test_places_are_addresses_of_one_version() -> None:
         Place.of(ALICE, "2001:db8::1")
     with pytest.raises(SettingsRejected, match="not the address of one peer"):
         Place.of(None, "224.0.0.1")
+    with pytest.raises(SettingsRejected, match="not the address of one device"):
+        Place.of("fe80::1%eth0", None)

@@ -144,3 +144,13 @@ def test_a_folder_that_cannot_be_read_is_told_and_looking_at_it_never_raises(fil
     assert files.signature() == ()
     with pytest.raises(SettingsRejected, match=r"protocols\.d: cannot be read"):
         files.read()
+
+
+def test_a_file_that_would_not_be_read_any_more_is_not_written(files: SwitchFiles) -> None:
+    files.folder.mkdir()
+    files.switches.write_text(text := "override = []\n")
+    files.set("gre", Position.OFF, EVERYWHERE)
+    files.switches.write_text(text)
+    with pytest.raises(SettingsRejected, match=r"begun by `\[\[override\]\]`"):
+        files.set("esp", Position.OFF, Place.of("10.0.0.2", None))
+    assert files.switches.read_text() == text
