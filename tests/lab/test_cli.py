@@ -55,7 +55,7 @@ def test_up_once_prints_every_tunnel_and_leaves_nothing() -> None:
 def test_a_scenario_that_is_none_is_named_with_those_that_are() -> None:
     result = CliRunner().invoke(app, ["run", "carrier-pigeon"])
     assert result.exit_code == 2
-    assert "carrier-pigeon is none; there are: esp-native, pptp, openvpn-udp, wireguard, " in result.output
+    assert "there is none with the name carrier-pigeon; `throughway lab list` names all" in result.output
 
 
 def test_too_many_clients_are_refused_with_the_limit() -> None:

@@ -1,11 +1,17 @@
 """Nothing can leave the lab, and an inside address that leaves the router is seen."""
 
 import json
+from pathlib import Path
 
+import pytest
+
+from throughway.control.client import ControlClient
+from throughway.control.protocols_schema import Position, Protocols
 from throughway.lab.gateway import GatewayKind
 from throughway.lab.namespace import command, named
 from throughway.lab.place import run
 from throughway.lab.testbed import Testbed
+from throughway.switch_files import CONFIGURATION_DIRECTORY_VARIABLE
 
 
 def interfaces(*namespace: str) -> set[str]:
@@ -43,6 +49,18 @@ def test_a_masqueraded_device_reaches_the_peers_network_without_a_leak(bed: Test
     bed.start_gateway(GatewayKind.MASQUERADE)
     assert run(device, "ping", "-c", "2", "-i", "0.2", "-W", "1", "198.51.100.1").status == 0
     assert bed.topology.leaked() == 0
+
+
+def test_what_is_switched_off_on_this_machine_passes_in_the_lab(
+    bed: Testbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CONFIGURATION_DIRECTORY_VARIABLE, str(tmp_path))
+    (tmp_path / "protocols.toml").write_text('[switch]\nwireguard = "off"\n')
+    bed.start_gateway(GatewayKind.THROUGHWAY)
+    with ControlClient.of_gateway(bed.prefix) as client:
+        found = Protocols.from_json(client.request("protocols"))
+    assert {row.position for row in found.protocols} == {Position.ON}
+    assert found.folder == str(bed.folder / "etc")
 
 
 def test_ipv6_is_routed_between_the_inside_and_the_peers(bed: Testbed) -> None:

@@ -148,7 +148,9 @@ class Bed:
         names = {Kind.FORWARDING: "forwarding", Kind.MASQUERADE: "masquerade", Kind.THROUGHWAY: "router"}
         self._spaces = {kind: Namespace(f"{self.prefix}-{name}", logs) for kind, name in names.items()}
         self.routers: dict[Kind, Router] = {}
-        self.daemon = gateway.Throughway(self._spaces[Kind.THROUGHWAY], self.prefix, "--keep")
+        # With switches of its own: what is set on this machine is not measured.
+        options = ("--keep", "--configuration", str(self.folder / "etc"))
+        self.daemon = gateway.Throughway(self._spaces[Kind.THROUGHWAY], self.prefix, *options)
         self._undo = ExitStack()
         self._frames_on = min(os.sched_getaffinity(0))
 

@@ -9,9 +9,13 @@ import typer
 
 from throughway.cli.asking import GatewayOption, JsonOption, ended_by_interrupt, explained
 from throughway.control.client import ControlClient, choose_gateway
+from throughway.control.errors import RequestRefused
+from throughway.control.schema import Session
 
 EVERY_S: Final = 1.0
 """Between two documents of `sessions --watch --json`."""
+
+_ID_HELP: Final = "As `--json` lists it, or the device's address."
 
 app = typer.Typer(name="sessions")
 
@@ -56,7 +60,7 @@ def _ids_here(context: typer.Context) -> list[str]:
 @app.command()
 def show(
     context: typer.Context,
-    session_id: Annotated[str, typer.Argument(metavar="ID", autocompletion=_ids_here, help="As `--json` lists it.")],
+    session_id: Annotated[str, typer.Argument(metavar="ID", autocompletion=_ids_here, help=_ID_HELP)],
     gateway: GatewayOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,13 +70,27 @@ def show(
     """
     with explained():
         with ControlClient.of_gateway(choose_gateway(gateway or context.obj)) as client:
-            session = client.session(session_id)
+            session = _session(client, session_id)
         if as_json:
             typer.echo(json.dumps(session.to_json(), indent=2))
         else:
             from throughway.cli.screen import show_session  # noqa: PLC0415 - rich
 
             show_session(session)
+
+
+def _session(client: ControlClient, words: str) -> Session:
+    """Return the session with this ID, or the only one of the device with this address."""
+    try:
+        return client.session(words)
+    except RequestRefused as refused:
+        ids = [session.id for session in client.sessions() if session.device == words]
+        if not ids:
+            raise
+        if len(ids) > 1:
+            count = f"{words} has {len(ids)} sessions"
+            raise RequestRefused(refused.code, count, f"name one of them: {', '.join(ids)}") from None
+    return client.session(ids[0])
 
 
 def _print_documents(client: ControlClient, every_second: bool) -> None:

@@ -104,7 +104,9 @@ class SessionsView:
     def _shown(self, lines_each: int, note_lines: int) -> Sequence[Session]:
         if self._height is None:
             return self._sessions
-        return self._sessions[: max(1, (self._height - _LINES_AROUND - note_lines) // lines_each)]
+        # What has ended makes room first.
+        going_on_first = sorted(self._sessions, key=lambda session: bool(session.ended))
+        return going_on_first[: max(1, (self._height - _LINES_AROUND - note_lines) // lines_each)]
 
     def _notes(self, width: int) -> list[str]:
         """Return lines that say what is wrong with sessions and what to do, no more than there is room for."""

@@ -87,7 +87,7 @@ def run(
 
 @app.command()
 def up(
-    once: Annotated[bool, typer.Option(help="Print the table once all tunnels carry data, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once all tunnels carry data, and end.")] = False,
 ) -> None:
     """Keep the default scenario running and show its tunnels until Ctrl-C, which leaves nothing behind."""
     with _explained(), ended_by_signals():
@@ -106,6 +106,7 @@ def up(
             if down:
                 progress.say(f"without a working tunnel: {', '.join(down)}")
             if not once:
+                progress.say(f"in another terminal: throughway sessions --gateway {bed.prefix}")
                 _watch(bed, rows, console)
                 return
             console.print(live.table(rows, live.sessions_of(bed), console))

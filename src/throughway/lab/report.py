@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from throughway.lab.detected import Detected
@@ -80,10 +81,12 @@ class Report(Outcome):
 
     def table(self) -> Table:
         """Return the table that `lab run` prints."""
-        table = Table(title=f"{self.scenario} through {self.gateway}")
-        headings = ("client", "address", "tunnel", "pings", "first reply", "transfer", "detected as", "session")
+        title = f"{self.scenario} through {self.gateway}"
+        table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        headings = ("client", "address", "tunnel", "pings", "first\nreply", "transfer", "detected\nas", "session")
         for heading in headings:
-            table.add_column(heading)
+            is_long = heading in ("transfer", "session")
+            table.add_column(heading, no_wrap=not is_long, min_width=8 if is_long else None, overflow="fold")
         for client in self.clients:
             first = "" if client.first_reply_s is None else f"{client.first_reply_s:.2f} s"
             pings = f"{client.pings_received} of {client.pings_sent}" if client.pings_sent else ""

@@ -4,6 +4,7 @@ Another one with real peers is a class in `vpns`, which starts them, and an entr
 own is a function and an entry in `packets`, and one in which a VPN fails is an entry in `diagnoses`.
 """
 
+from difflib import get_close_matches
 from functools import partial
 from typing import Final
 
@@ -272,7 +273,9 @@ def named(name: str, clients: int | None = None) -> tuple[Scenario, int]:
     """
     scenario = SCENARIOS.get(name)
     if scenario is None:
-        raise SettingsRejected("SCENARIO", f"{name} is none; there are: {', '.join(SCENARIOS)}")
+        near = get_close_matches(name, SCENARIOS, 1)
+        hint = f"did you mean {near[0]}?" if near else "`throughway lab list` names all"
+        raise SettingsRejected("SCENARIO", f"there is none with the name {name}; {hint}")
     number = scenario.clients if clients is None else clients
     if not 1 <= number <= scenario.clients_max:
         raise SettingsRejected("--clients", f"{name} can have {_up_to(scenario.clients_max)}, not {number}")

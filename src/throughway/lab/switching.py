@@ -68,8 +68,7 @@ def switches(bed: Testbed, kind: GatewayKind, progress: Progress) -> Iterator[Ch
     progress.step(f"booting {', '.join(guest.name for guest in bed.guests)}")
     bed.boot()
     progress.step(f"starting {kind}")
-    options = ("--configuration", str(bed.folder / "etc")) if kind is GatewayKind.THROUGHWAY else ()
-    gateway = bed.start_gateway(kind, *options)
+    gateway = bed.start_gateway(kind)
     progress.step("starting five servers and their clients")
     for one in peers.values():
         one.server()

@@ -144,7 +144,12 @@ class Testbed:
         return files
 
     def start_gateway(self, kind: gateway.GatewayKind, *options: str) -> gateway.Gateway:
-        """Start a gateway in the router, and return it when it carries packets."""
+        """Start a gateway in the router, and return it when it carries packets.
+
+        Its switches are files of the lab's own: what is set on this machine is not tried here, nor changed.
+        """
+        if kind is gateway.GatewayKind.THROUGHWAY:
+            options = ("--configuration", str(self.folder / "etc"), *options)
         self.gateway = gateway.make(kind, self.router, self.prefix, *options)
         self.gateway.start()
         return self.gateway

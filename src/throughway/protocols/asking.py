@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from throughway.control.client import ControlClient, choose_gateway
 from throughway.control.errors import ControlError, DaemonAbsent
+from throughway.control.paths import gateways_here
 from throughway.control.protocols_schema import AddQuery, Changed, Position, Protocols, RemoveQuery, SwitchQuery
 from throughway.control.reading import DocumentMismatch
 from throughway.core.errors import SettingsRejected
@@ -46,7 +47,7 @@ def asking(gateway: str | None) -> Iterator[Asked]:
     try:
         client = ControlClient.of_gateway(name)
     except DaemonAbsent:
-        yield _Files(SwitchFiles(configuration_directory()))
+        yield _Files(SwitchFiles(configuration_directory()), name)
         return
     with client:
         yield _Daemon(client)
@@ -86,9 +87,14 @@ class _Daemon:
 class _Files:
     """No daemon runs: what is written holds from its next start on."""
 
-    def __init__(self, files: SwitchFiles) -> None:
+    def __init__(self, files: SwitchFiles, gateway: str) -> None:
         self._files: Final = files
-        self.note = f"No daemon runs. This is what {files.folder} says, and what holds from the next start on."
+        here = ", ".join(gateways_here())
+        follow = f" Gateways that run here ({here}) follow it at once if it is their folder." if here else ""
+        self.note = (
+            f"No daemon runs for gateway {gateway}. This is what {files.folder} says, and what holds from its next "
+            f"start on.{follow}"
+        )
 
     def protocols(self) -> Protocols:
         """Read all of them."""

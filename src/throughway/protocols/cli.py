@@ -1,6 +1,7 @@
 """The commands of `throughway protocols`. What needs rich is imported by the command that shows it."""
 
 import json
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -119,6 +120,25 @@ def _set(
         where = place if device or peer else ""
         words = f"{name} is {position.value}{where}." if position else f"What was set of {name}{where} is taken back."
         _tell(asked, changed, words, as_json)
+        if position and not where and not as_json:
+            for line in _left(name, position, asked.protocols()):
+                typer.echo(line)
+
+
+def _left(name: str, position: Position, found: Protocols) -> Iterator[str]:
+    """Say what stands otherwise than a switch that was set for all, because something more specific was set."""
+    rows = [row for row in found.protocols if name in (row.id, row.family)]
+    for row in rows:
+        if row.position is not position:
+            yield f"Not {row.id}, which is {row.position.value} by itself: `throughway protocols reset {row.id}`."
+    names = {word for row in rows for word in (row.id, row.family)}
+    for one in found.overrides:
+        if one.name in names and one.position is not position:
+            place = "".join(f" --{key} {to}" for key, to in (("device", one.device), ("peer", one.peer)) if to)
+            yield (
+                f"Not for {' with '.join(filter(None, (one.device, one.peer)))}, where {one.name} is "
+                f"{one.position.value}: `throughway protocols reset {one.name}{place}`."
+            )
 
 
 def _tell(asked: Asked, changed: Changed, words: str, as_json: bool) -> None:

@@ -93,7 +93,11 @@ class Daemon:
             name_by=self._name_by,
         )
         self._book: Final = Book(self._switching.board.catalogue, self._teller, self._tell_fact)
-        self._listeners: Final[list[Listener]] = [FactTeller(self._teller), self._book, self._switching]
+        self._listeners: Final[list[Listener]] = [
+            FactTeller(self._teller, self._book.register),
+            self._book,
+            self._switching,
+        ]
         self._started_at: Final = time.monotonic()
         self._keep = options.keep
         self._has_failed = False

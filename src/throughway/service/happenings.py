@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
+from throughway.control.errors import ErrorCode, RequestRefused
 from throughway.control.event_schema import EventPage, EventsQuery, HappenedEvent
-from throughway.control.reading import DocumentMismatch
 
 EVENTS_MAX: Final = 4096
 """Events that are kept; the oldest makes room."""
@@ -34,7 +34,7 @@ class Happenings:
         self._events.append(HappenedEvent(cursor=self._cursor(self._last), at=when, name=name, fields=plain))
 
     def page(self, query: EventsQuery) -> EventPage:
-        """Return what followed a cursor. Raises DocumentMismatch for what is no cursor."""
+        """Return what followed a cursor. Raises RequestRefused for what is no cursor."""
         after, is_other_run = self._number(query.after)
         oldest = self._last - len(self._events) + 1
         missed = 0 if query.after is None or is_other_run else max(0, oldest - after - 1)
@@ -58,7 +58,8 @@ class Happenings:
             return 0, False
         run, _, number = cursor.partition("-")
         if not number.isascii() or not number.isdigit():
-            raise DocumentMismatch("params.after", "is not a cursor that an earlier page gave")
+            message = f"{cursor!a} is no cursor of an event"
+            raise RequestRefused(ErrorCode.PARAMS, message, "`throughway events --json` tells them")
         if run != self._run:
             return 0, True
         return min(int(number), self._last), False

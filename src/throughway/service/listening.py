@@ -5,6 +5,7 @@ from typing import Final, Protocol
 from throughway.core.ids import IpProtocol
 from throughway.service.telling import Teller
 from throughway.sessions.facts import Detected, Fact
+from throughway.sessions.register import Register
 
 _TRANSPORTS: Final[dict[int, str]] = {IpProtocol.TCP: "tcp", IpProtocol.UDP: "udp"}
 
@@ -18,14 +19,18 @@ class Listener(Protocol):
 
 
 class FactTeller:
-    """Tells people of flows that were recognised."""
+    """Tells people of flows that were recognised, once each, though several may find them.
 
-    def __init__(self, teller: Teller) -> None:
+    It is to be told a fact before the register is, which knows what was told of a flow.
+    """
+
+    def __init__(self, teller: Teller, register: Register) -> None:
         self._teller: Final = teller
+        self._register: Final = register
 
     def on_fact(self, fact: Fact, now: float) -> None:
         """See `Listener`."""
-        if not isinstance(fact, Detected):
+        if not isinstance(fact, Detected) or self._register.protocol_of(fact.flow) == fact.protocol:
             return
         flow = fact.flow
         transport = _TRANSPORTS.get(flow.protocol)

@@ -209,7 +209,11 @@ def _silent_since_then(session: Session, around: Surroundings, now: float) -> st
 
 
 TABLE: Final = (
-    Entry("switch.off", _switched_off, "Switch it on again with `throughway protocols enable`."),
+    Entry(
+        "switch.off",
+        _switched_off,
+        "Switch it on again: `throughway protocols enable`, with `--device` for this device alone.",
+    ),
     Entry("ah.refused", _ah, "Set the VPN to ESP, which protects what is inside as well."),
     Entry("discriminator.taken", _taken, ""),
     Entry("refused", _refused, ""),

@@ -129,9 +129,13 @@ class Register:
 
     def follows(self, flow: FlowName) -> bool:
         """Whether a flow that has not gone belongs to a session that has not ended: then it need not be told again."""
+        return bool(self.protocol_of(flow))
+
+    def protocol_of(self, flow: FlowName) -> str:
+        """Return what such a flow was detected as; empty where there is none."""
         entry = self.of_flow(flow)
         known = entry.session.flows.get(flow) if entry is not None and entry.ended_at is None else None
-        return known is not None and not known.is_gone and bool(known.protocol)
+        return known.protocol if known is not None and not known.is_gone else ""
 
     def has_no_room_for(self, flow: FlowName) -> bool:
         """Whether a flow was refused because the gateway was full."""

@@ -107,6 +107,19 @@ def test_sessions_in_a_pipe_have_one_line_each(throughway: Run, path: Path) -> N
     assert "10.77.0.11  esp       203.0.113.20  0x1234abcd    1,204  0x9f00aa11    1,190  carrying data" in done.stdout
 
 
+def test_a_session_is_found_by_its_device_where_that_has_one_alone(throughway: Run, path: Path) -> None:
+    other = replace(ESP, id="gre-10.77.0.11-203.0.113.30", protocol="gre")
+    with serving(path, gateway=Gateway((STOPPED,))):
+        assert throughway("sessions", "show", STOPPED.device).stdout.startswith(STOPPED.id)
+    with serving(path, gateway=Gateway((STOPPED, other))):
+        several = throughway("sessions", "show", STOPPED.device)
+    assert several.returncode == 1
+    assert several.stderr.splitlines() == [
+        "throughway: 10.77.0.11 has 2 sessions",
+        f"  name one of them: {STOPPED.id}, {other.id}",
+    ]
+
+
 def test_one_session_in_full(throughway: Run, path: Path) -> None:
     with serving(path, gateway=Gateway((STOPPED,))):
         done = throughway("sessions", "show", STOPPED.id)

@@ -1,4 +1,7 @@
+from io import StringIO
 from pathlib import Path
+
+from rich.console import Console
 
 from throughway.lab.detected import Detected
 from throughway.lab.gateway import GatewayKind
@@ -128,3 +131,20 @@ def test_a_tunnel_of_which_the_daemon_does_not_say_that_it_carries_data_has_not_
 def test_what_the_daemon_says_is_in_the_document_where_it_was_asked() -> None:
     assert client("vpnc1", fault="").to_json()["session_fault"] == ""
     assert "session_fault" not in client("vpnc1").to_json()
+
+
+def test_nothing_is_cut_off_in_80_columns() -> None:
+    tunnel = client("wireguard1", transfer=Transfer(10**6, 10**6, True))
+    told = report(tunnel)
+    told = Report(
+        scenario="wireguard",
+        gateway=told.gateway,
+        clients=told.clients,
+        detected={"wireguard1": Detected(("wireguard",))},
+        expected=("wireguard",),
+    )
+    out = StringIO()
+    Console(file=out, width=80).print(told.table())
+    assert "…" not in out.getvalue()
+    for words in ("wireguard1", "10.77.0.", "wireguard", "intact"):
+        assert words in out.getvalue()

@@ -34,9 +34,11 @@ def test_a_number_that_a_scenario_cannot_have_is_refused(clients: int) -> None:
     assert refused.value.remedy == f"esp-native can have 1 to 8 clients, not {clients}"
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SettingsRejected, match="there are: esp-native, pptp"):
+def test_an_unknown_name_is_refused_with_what_may_be_meant() -> None:
+    with pytest.raises(SettingsRejected, match="`throughway lab list` names all"):
         named("carrier-pigeon")
+    with pytest.raises(SettingsRejected, match="did you mean wireguard"):
+        named("wiregard")
 
 
 def test_every_program_of_every_scenario_has_a_package() -> None:

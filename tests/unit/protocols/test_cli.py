@@ -51,6 +51,18 @@ def test_a_switch_is_written_and_shown_for_whom(folder: Path) -> None:
     assert "ipsec" not in (folder / "protocols.toml").read_text()
 
 
+def test_a_switch_for_all_says_what_it_does_not_reach() -> None:
+    run("disable", "ike")
+    run("disable", "ipsec", "--device", "10.0.0.2", "--peer", "203.0.113.9")
+    run("enable", "esp", "--device", "10.0.0.3")
+    assert run("enable", "ipsec").output.splitlines()[-2:] == [
+        "Not ike, which is off by itself: `throughway protocols reset ike`.",
+        "Not for 10.0.0.2 with 203.0.113.9, where ipsec is off: "
+        "`throughway protocols reset ipsec --device 10.0.0.2 --peer 203.0.113.9`.",
+    ]
+    assert "Not" not in run("enable", "gre").output
+
+
 def test_a_family_is_shown_with_all_of_its_protocols() -> None:
     run("disable", "pptp")
     shown = run("show", "pptp").output

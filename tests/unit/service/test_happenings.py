@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from throughway.control.errors import RequestRefused
 from throughway.control.event_schema import PAGE_EVENTS_MAX, EventsQuery
-from throughway.control.reading import DocumentMismatch
 from throughway.service.happenings import EVENTS_MAX, Happenings
 from throughway.service.telling import BURST, Teller
 
@@ -64,7 +64,7 @@ def test_cursor_that_is_ahead_of_all_waits_for_the_next() -> None:
 
 @pytest.mark.parametrize("cursor", ["", "x", "0a1b2c3d-", "0a1b2c3d--1", "0a1b2c3d-²"])
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:
-    with pytest.raises(DocumentMismatch, match=r"params\.after is not a cursor"):
+    with pytest.raises(RequestRefused, match="is no cursor of an event"):
         filled(1).page(EventsQuery(after=cursor))
 
 
