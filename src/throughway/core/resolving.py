@@ -94,7 +94,8 @@ class Tracing:
 def _compared(binding: Binding, limits: Limits) -> list[Host]:
     """List the candidates that get copies; where there are more that may be likely, the next likely ones too."""
     more = binding.shares if len(binding.offered) >= limits.fan_out_max else ()
-    return [*binding.offered, *(host for host in more if host not in binding.offered)]
+    # Those that were struck off a long list since the last reading are still in both.
+    return [host for host in dict.fromkeys((*binding.offered, *more)) if host in binding.candidates]
 
 
 def _outward_keys(state: PeerState, host: Host) -> list[FlowKey]:
@@ -216,7 +217,7 @@ def pass_over(state: PeerState, heard: frozenset[Host], now: float, limits: Limi
     commands: list[Command] = []
     for binding in [one for one in state.open.values() if len(one.candidates) > limits.fan_out_max]:
         for host in binding.offered:
-            if not binding.answers.get(host) and not binding.echoes.get(host):
+            if host in binding.candidates and not binding.answers.get(host) and not binding.echoes.get(host):
                 against = _NO_SIGN if host in heard else _SILENT
                 binding.passed_over[host] = binding.passed_over.get(host, 0.0) + against
                 ranking.weigh(binding, host)

@@ -5,6 +5,8 @@ from ipaddress import IPv4Address
 from random import Random
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_child, ikev2_start, to_inside, to_peer
+from throughway.core import deciding, resolving
+from throughway.core.bindings import Binding, HostAtPeer, PeerState
 from throughway.core.commands import RemoveMapping, Trace, Untrace
 from throughway.core.events import (
     CountersRead,
@@ -323,3 +325,23 @@ def test_flows_of_a_candidate_are_noted_once_and_again_after_an_idle_time(play: 
     assert not traffic.traced
     tell(EspUnclaimed(Path(PEER), Spi(0x30000), 200_000))
     assert set(traffic.traced) == outward | {to_inside(PEER, Spi(0x30000))}
+
+
+def test_who_was_struck_off_a_long_list_since_the_last_reading_is_compared_no_more() -> None:
+    """Its share and its copies end with the next reading; a verdict needs it no more."""
+    state = PeerState(Path(PEER))
+    state.hosts = {host: HostAtPeer(host, 0.0, 0.0, credits_in=1, credits_out=1) for host in HOSTS}
+    fits = dict.fromkeys(HOSTS, 0.0)
+    binding = Binding(Spi(0xC0), 0.0, 0.0, is_credited=True, candidates=fits, weights=dict(fits))
+    deciding.settle(state, binding, fits, 10.0, LIMITS)
+    key = to_inside(PEER, Spi(0xC0))
+    resolving.Tracing(LIMITS).begin(state, [key])
+    unoffered = next(host for host in binding.shares if host not in binding.offered)
+    for begin, struck in ((20.0, unoffered), (60.0, binding.offered[0])):
+        state.hosts[struck].credits_in = 0
+        deciding.reconsider(state, 11.0, LIMITS, [struck])
+        assert struck not in binding.candidates
+        resolving.note(state, [FlowTrace(key, tuple(begin + number for number in range(30)))], LIMITS)
+        resolving.resolve(state, begin + 30.0, LIMITS)
+        resolving.pass_over(state, frozenset(), begin + 30.0, LIMITS)
+        assert struck not in binding.offered
