@@ -22,6 +22,9 @@ MATCHED_MAX = 64
 the square of the hosts; above, each host is ruled out by its own credits alone."""
 
 
+_CROWDED_S = 0.05
+"""What begins so shortly after another tunnel of the peer may be one of a flood: some thousand SPIs a second."""
+
 DORMANT_MAX = 16
 """Idle SPIs of one host and peer that are remembered. What is older has been replaced by so many since."""
 
@@ -305,24 +308,15 @@ def retire(state: PeerState, spi: Spi) -> list[Command]:
 
 
 def _make_room(state: PeerState, related: int, limits: Limits) -> list[Command]:
-    """Keep what came without evidence within its own bound, in this order: what the counters show to be idle, the
-    newest of what they say nothing of yet, the least recently used.
-
-    An SPI of a flood has the packets of its question alone, which two readings tell from a tunnel in use. Until they
-    are made the newest makes room: so a flood pushes out itself, and not the tunnels that began shortly before it.
-    """
+    """Keep what came without evidence within its own bound."""
     uncredited = state.uncredited
     if len(uncredited) < max(limits.uncredited_spis_per_peer_max, limits.uncredited_spis_per_host * related):
         return []
-    unproven = [binding for binding in uncredited.values() if not binding.is_established]
-    if unproven:
-        is_idle = state.judged_count - unproven[0].judged_count > ESTABLISHED
-        return forget_binding(state, unproven[0 if is_idle else -1].spi)
-    return forget_binding(state, min(uncredited.values(), key=lambda binding: binding.last_packet_at).spi)
+    return forget_binding(state, _spare(state, list(uncredited.values())).spi)
 
 
 def _make_room_of(state: PeerState, latest: Binding, limits: Limits) -> list[Command]:
-    """Keep a host within its own bound of what its credits give it: the least recently used makes room, as above.
+    """Keep a host within its own bound of what its credits give it.
 
     A host may say as much IKE as it likes, and so have credits for all that somebody outside forges.
     """
@@ -332,8 +326,24 @@ def _make_room_of(state: PeerState, latest: Binding, limits: Limits) -> list[Com
     own = [one for one in state.bindings.values() if one.is_paid and one.offered == (host,) and not one.is_router_sa]
     if len(own) <= limits.spis_per_host_and_peer_max:
         return []
-    oldest = min((one for one in own if one is not latest), key=lambda one: (one.is_established, one.last_packet_at))
-    return forget_binding(state, oldest.spi)
+    return forget_binding(state, _spare(state, [one for one in own if one is not latest]).spi)
+
+
+def _spare(state: PeerState, bindings: list[Binding]) -> Binding:
+    """Choose what makes room, in this order: what the counters show to be idle, the newest of what they say nothing of
+    yet, the least recently used.
+
+    An SPI of a flood has the packets of its question alone, which two readings tell from a tunnel in use. Until they
+    are made the newest makes room that came in a crowd: so a flood pushes out itself or the one before it, and not the
+    tunnels that began shortly before.
+    """
+    unproven = [binding for binding in bindings if not binding.is_established]
+    if not unproven:
+        return min(bindings, key=lambda binding: binding.last_packet_at)
+    if state.judged_count - unproven[0].judged_count > ESTABLISHED:
+        return unproven[0]
+    pairs = zip(reversed(unproven[:-1]), reversed(unproven), strict=False)
+    return next((one for before, one in pairs if one.first_at - before.first_at < _CROWDED_S), unproven[-1])
 
 
 def _record(name: str, state: PeerState, binding: Binding, **fields: object) -> Record:

@@ -199,6 +199,22 @@ def test_a_tunnel_that_began_just_before_a_flood_outlives_it() -> None:
     assert len([key for key in play.mappings if key.host != ALICE]) == 8
 
 
+def test_a_tunnel_that_began_between_two_floods_outlives_the_second() -> None:
+    """Nothing of the first has been idle for three readings: its newest make room, not the tunnel after them."""
+    play = small(uncredited_spis_per_peer_max=8)
+    play >> EspFromInside(ALICE, PEER, OUT_A, 200_000)
+    for n in range(20):
+        play.now += 0.01
+        play >> EspUnclaimed(Path(PEER), Spi(0x10000 + n), 5000)
+    play.now += 0.5
+    play >> EspUnclaimed(Path(PEER), IN_1, 200_000)
+    play.now += 0.1
+    for n in range(100):
+        play.now += 0.01
+        play >> EspUnclaimed(Path(PEER), Spi(0x20000 + n), 5000)
+        assert play.candidates(PEER, IN_1) == {ALICE}, n
+
+
 def test_what_three_readings_show_to_be_idle_makes_room_for_a_newcomer() -> None:
     """Until then a newcomer has the place of the one before it."""
     play = small(uncredited_spis_per_peer_max=4)
