@@ -66,6 +66,9 @@ _UNANSWERED: Final = log(0.5 / _WORK_MAX_S)
 """The fit of an SPI that came in this time after what the host has to repeat: its answer may as well have been lost as
 the message."""
 
+_REPEATED_S: Final = 0.25
+"""A message that comes again sooner was copied on its way; who waits for an answer in vain waits longer."""
+
 _FEWEST: Final = 3
 _TOGETHER_S: Final = 2.0
 """SPIs that began within this time may have been matched with one beginning of a host."""
@@ -110,7 +113,7 @@ def time_answer(state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: 
     """Learn how far away the peer is, from how soon it answers what was said only once."""
     asked = (event.initiator_spi, event.exchange, event.exchange_id)
     if event.from_host:
-        if asked == host.asking and host.said_at > host.agreed_at:
+        if asked == host.asking and host.agreed_at < host.said_at <= now - _REPEATED_S:
             _time_lost_answer(state, host)
         host.asked_at = NEVER if asked == host.asking else now
         host.asking = asked
