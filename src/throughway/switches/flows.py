@@ -13,7 +13,7 @@ from throughway.sessions.facts import Detected, FlowName
 from throughway.switches.board import Board
 from throughway.switches.position import Position
 
-FLOWS_MAX: Final = 65_536
+FLOWS_MAX: Final = 16_384
 """In total; the one that was detected first makes room."""
 
 FLOWS_PER_DEVICE_MAX: Final = 4096
