@@ -17,7 +17,6 @@ AT_ONCE = {
     "diagnosis-esp-dropped",
     "diagnosis-ike-unanswered",
     "diagnosis-ike-fragments",
-    "diagnosis-mtu-black-hole",
     "diagnosis-switched-off",
     "diagnosis-ah",
 }

@@ -1,9 +1,11 @@
 """One law over some histories, in a process of its own."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any, Final
 
-from hypothesis import HealthCheck, Verbosity, given, seed, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from tests.fuzz.running import Finding
@@ -17,15 +19,15 @@ def try_law(name: str, of: str, count: int) -> list[Finding]:
     """Try a law on so many histories, and return the smallest that breaks it."""
     law, drawn = LAWS[name]
     body = law.hypothesis.inner_test  # type: ignore[attr-defined]
-    quietly = settings(
+    tried = settings(
         max_examples=count,
         database=None,
         deadline=None,
-        verbosity=Verbosity.quiet,
         suppress_health_check=list(HealthCheck),
     )
     try:
-        quietly(seed(f"{name} {of}")(given(*drawn)(body)))()
+        with redirect_stdout(StringIO()):
+            tried(seed(f"{name} {of}")(given(*drawn)(body)))()
     except Exception as problem:
         notes = "\n".join(getattr(problem, "__notes__", []))
         return [Finding(name, f"seed {of}: {type(problem).__name__}: {problem}\n{notes}", b"")]
