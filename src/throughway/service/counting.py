@@ -20,30 +20,42 @@ GONE: Final = "the gateway has forgotten its idle mappings"
 
 @dataclass(slots=True)
 class _Tally:
-    """The latest counters of a flow's mappings, and what those had carried that were removed since."""
+    """The latest counters of a flow's mappings, and what they and those that were removed have carried together.
+
+    The sums are kept and not made at each reading: a flow may have hundreds of mappings, each read by itself.
+    """
 
     counts: dict[FlowKey, FlowCount] = field(default_factory=dict)
-    removed: dict[Direction, Traffic] = field(default_factory=dict)
+    sums: dict[Direction, Traffic] = field(default_factory=dict)
     slot: int = 0
 
     def traffic(self, direction: Direction) -> Traffic:
-        """Add up one direction."""
-        before = self.removed.get(direction, Traffic())
-        counts = [count for key, count in self.counts.items() if key.direction is direction and count.packets]
-        times = [at for at in (before.last_at, *(count.last_packet_at for count in counts)) if at is not None]
-        return Traffic(
-            before.packets + sum(count.packets for count in counts),
-            before.bytes + sum(count.bytes for count in counts),
-            max(times, default=None),
-        )
+        """Return what one direction has carried."""
+        return self.sums.get(direction, Traffic())
 
-    def retire(self, key: FlowKey) -> None:
-        """Keep what a mapping had carried, without the mapping."""
+    def read(self, count: FlowCount) -> None:
+        """Take the counters of a mapping in place of those before."""
+        before = self.counts.get(count.key)
+        self.counts[count.key] = count
+        self._add(count, 1)
+        if before is not None:
+            self._add(before, -1)
+
+    def withdraw(self, key: FlowKey) -> None:
+        """Count a mapping no more, which is another flow's."""
         count = self.counts.pop(key, None)
-        if count is not None and count.packets:
-            before = self.removed.get(key.direction, Traffic())
-            last_at = max(before.last_at or 0.0, count.last_packet_at)
-            self.removed[key.direction] = Traffic(before.packets + count.packets, before.bytes + count.bytes, last_at)
+        if count is not None:
+            self._add(count, -1)
+
+    def _add(self, count: FlowCount, sign: int) -> None:
+        if not count.packets:
+            return
+        so_far = self.traffic(count.key.direction)
+        self.sums[count.key.direction] = Traffic(
+            so_far.packets + sign * count.packets,
+            so_far.bytes + sign * count.bytes,
+            max(so_far.last_at or 0.0, count.last_packet_at),
+        )
 
 
 class Counting:
@@ -74,7 +86,7 @@ class Counting:
         before = self._names.get(key, ())
         for other in before:
             if other not in names and other in self._tallies:
-                self._tallies[other].counts.pop(key, None)
+                self._tallies[other].withdraw(key)
         if names:
             self._names[key] = names
         else:
@@ -91,7 +103,7 @@ class Counting:
             tally = self._tallies.get(name)
             if tally is None:
                 continue
-            tally.retire(key)
+            tally.counts.pop(key, None)
             if not tally.counts:
                 del self._tallies[name]
                 facts.append(FlowGone(name, GONE))
@@ -108,7 +120,7 @@ class Counting:
             for name in self._names.get(key, ()):
                 tally = self._tallies[name]
                 if tally.counts.get(key) != flow.count:
-                    tally.counts[key] = flow.count
+                    tally.read(flow.count)
                     moved[name] = None
         return [self._counted(name, slots) for name in moved]
 
