@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from throughway.control.reading import DocumentMismatch, Fields
-from throughway.control.records import Record
+from throughway.control.records import PageQuery, Record
 
 PAGE_EVENTS_MAX: Final = 1000
 """Events in one answer at most; each is some hundred bytes."""
-
-CURSOR_CHARACTERS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,25 +62,9 @@ class EventPage(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventsQuery(Record):
-    """The params of `events`: at most `limit`, those after the cursor `after`, else from the oldest that is there."""
+class EventsQuery(PageQuery):
+    """The params of `events`: those that came after the one of the cursor, else from the oldest that is there."""
 
-    after: str | None = None
+    MOST: ClassVar[int] = PAGE_EVENTS_MAX
+
     limit: int = PAGE_EVENTS_MAX
-
-    def __post_init__(self) -> None:
-        """Refuse pages that are empty or beyond the bound."""
-        if not 1 <= self.limit <= PAGE_EVENTS_MAX:
-            raise DocumentMismatch("params.limit", f"must be from 1 to {PAGE_EVENTS_MAX}")
-        if self.after is not None and len(self.after) > CURSOR_CHARACTERS_MAX:
-            raise DocumentMismatch("params.after", "is not a cursor that an earlier page gave")
-
-    @classmethod
-    def from_json(cls, document: object, where: str = "params") -> Self:
-        """Read the params; each may be left out. Raises DocumentMismatch."""
-        read = Fields(document, where)
-        read.only("after", "limit")
-        return cls(
-            after=read.text_or_none("after") if read.has("after") else None,
-            limit=read.integer("limit") if read.has("limit") else PAGE_EVENTS_MAX,
-        )

@@ -12,7 +12,6 @@ from typing import Self
 from throughway.control.reading import DocumentMismatch, Fields
 from throughway.control.records import Record, refuse_negative
 from throughway.control.session_schema import (
-    CURSOR_CHARACTERS_MAX,
     PAGE_SESSIONS_MAX,
     CarriedBy,
     Session,
@@ -22,7 +21,6 @@ from throughway.control.session_schema import (
 )
 
 __all__ = [
-    "CURSOR_CHARACTERS_MAX",
     "PAGE_SESSIONS_MAX",
     "AttachedBy",
     "CarriedBy",

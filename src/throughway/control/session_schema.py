@@ -6,15 +6,13 @@ has the same keys as what is said of each flow.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
-from throughway.control.reading import DocumentMismatch, Fields
-from throughway.control.records import Record, refuse_negative
+from throughway.control.reading import Fields
+from throughway.control.records import PageQuery, Record, refuse_negative
 
 PAGE_SESSIONS_MAX: Final = 500
 """Sessions in one answer at most. One takes some 2 kilobytes, and 8 with all flows that it may have."""
-
-CURSOR_CHARACTERS_MAX: Final = 256
 
 
 class Verdict(StrEnum):
@@ -234,31 +232,12 @@ class SessionPage(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionsQuery(Record):
-    """The params of `sessions`: at most `limit` rows, those that follow the cursor `after`.
+class SessionsQuery(PageQuery):
+    """The params of `sessions`. Pages after the first are of the same reading, for as long as a reader needs to ask."""
 
-    Pages after the first are of the same reading as that one, for as long as a reader needs to ask for them.
-    """
+    MOST: ClassVar[int] = PAGE_SESSIONS_MAX
 
-    after: str | None = None
     limit: int = PAGE_SESSIONS_MAX
-
-    def __post_init__(self) -> None:
-        """Refuse pages that are empty or beyond the bound."""
-        if not 1 <= self.limit <= PAGE_SESSIONS_MAX:
-            raise DocumentMismatch("params.limit", f"must be from 1 to {PAGE_SESSIONS_MAX}")
-        if self.after is not None and len(self.after) > CURSOR_CHARACTERS_MAX:
-            raise DocumentMismatch("params.after", "is not a cursor that an earlier page gave")
-
-    @classmethod
-    def from_json(cls, document: object, where: str = "params") -> Self:
-        """Read the params; each may be left out. Raises DocumentMismatch."""
-        read = Fields(document, where)
-        read.only("after", "limit")
-        return cls(
-            after=read.text_or_none("after") if read.has("after") else None,
-            limit=read.integer("limit") if read.has("limit") else PAGE_SESSIONS_MAX,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

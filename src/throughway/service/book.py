@@ -36,6 +36,12 @@ READ_EVERY_S: Final = 2.0
 READ_REST: Final = 20
 """Reading rests for this many times as long as it took: ten thousand sessions cost 5 % of a core, and not all of it."""
 
+MOVED_A_PIECE: Final = 16
+"""Flows that are told of at each piece of a reading. A flow has hundreds of mappings, in as many pieces."""
+
+SETTLED_AT_ONCE: Final = 100
+"""Flows that are told of at a time when a reading is over: some milliseconds."""
+
 
 class Book:
     """The register with all that feeds it. A listener of facts, its own among them."""
@@ -79,12 +85,22 @@ class Book:
         self._tell_all(self._counting.on_command(command))
 
     def on_flows(self, flows: Iterable[InstalledFlow], slots: Slots) -> None:
-        """Take note of counters of mappings; one that nobody told of is there since an earlier run."""
+        """Take note of counters of mappings, a piece of a reading, which `settle` ends.
+
+        One that nobody told of is there since an earlier run.
+        """
         flows = tuple(flows)
         now = time.monotonic()
         for flow in flows:
             self._tell_all(self.noticing.on_going(flow.count, flow.hosts, now))
-        self._tell_all(self._counting.on_flows(flows, slots))
+        self._counting.on_flows(flows)
+        self._tell_all(self._counting.moved(slots, MOVED_A_PIECE))
+
+    async def settle(self, slots: Slots) -> None:
+        """Tell the rest of what the pieces of a reading showed, and let packets be handled meanwhile."""
+        while facts := self._counting.moved(slots, SETTLED_AT_ONCE):
+            self._tell_all(facts)
+            await asyncio.sleep(0)
 
     def on_adopted(self, flows: Iterable[AdoptedFlow]) -> None:
         """Take note of what an earlier run left at work."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import Final
 
 from throughway.core.addresses import Slots
@@ -69,6 +70,7 @@ class Counting:
         self._register: Final = register
         self._tallies: Final[dict[FlowName, _Tally]] = {}
         self._names: Final[dict[FlowKey, tuple[FlowName, ...]]] = {}
+        self._moved: Final[dict[FlowName, None]] = {}
 
     def on_command(self, command: Command) -> list[Fact]:
         """Take note of a mapping that comes or goes; say which flow has none left."""
@@ -109,9 +111,8 @@ class Counting:
                 facts.append(FlowGone(name, GONE))
         return facts
 
-    def on_flows(self, flows: Iterable[InstalledFlow], slots: Slots) -> list[Fact]:
-        """Take a reading of some mappings, and say what their flows have carried by now, where they moved."""
-        moved: dict[FlowName, None] = {}
+    def on_flows(self, flows: Iterable[InstalledFlow]) -> None:
+        """Take a reading of some mappings; `moved` tells what it has changed."""
         for flow in flows:
             key = flow.count.key
             names = tuple(flow_of(host, key) for host in flow.hosts)
@@ -121,8 +122,14 @@ class Counting:
                 tally = self._tallies[name]
                 if tally.counts.get(key) != flow.count:
                     tally.read(flow.count)
-                    moved[name] = None
-        return [self._counted(name, slots) for name in moved]
+                    self._moved[name] = None
+
+    def moved(self, slots: Slots, most: int) -> list[Fact]:
+        """Say what flows have carried by now that moved and were not told of since: so many, the others next time."""
+        names = list(islice(self._moved, most))
+        for name in names:
+            del self._moved[name]
+        return [self._counted(name, slots) for name in names if name in self._tallies]
 
     def _counted(self, name: FlowName, slots: Slots) -> Counted:
         tally = self._tallies[name]

@@ -307,6 +307,7 @@ class Daemon:
                     self._book.on_flows(flows, self._gateway.slots)
                     self._pump()
                 await asyncio.sleep(0)
+            await self._book.settle(self._gateway.slots)
             since = began
             self._teller.tell_kept_back()
             spent = time.monotonic() - began
@@ -383,6 +384,7 @@ class Daemon:
         while piece := tuple(islice(flows, FLOWS_SLICE)):
             self._book.on_flows(piece, self._gateway.slots)
             await asyncio.sleep(0)
+        await self._book.settle(self._gateway.slots)
         await self._book.read_tracked(self._gateway.outside_addresses, self._on_reports)
         self._book.on_refusals(self._tracker.refusals())
 

@@ -1,11 +1,14 @@
 """What flows have carried, though their mappings come and go."""
 
+import asyncio
+
 from tests.unit.service.desk import ALICE, BOB, OUTSIDE, PEER, Desk
 from throughway.core.commands import InstallMapping, RemoveMapping
 from throughway.core.events import EspFromInside, FlowCount
 from throughway.core.flows import FlowKey
-from throughway.core.ids import IpProtocol, Path, Spi
+from throughway.core.ids import IpProtocol, Path, Peer, Spi
 from throughway.core.ports import InstalledFlow
+from throughway.service.book import MOVED_A_PIECE
 from throughway.sessions.facts import Counted, Detected, FlowGone
 
 ESP = IpProtocol.ESP
@@ -72,6 +75,17 @@ def test_mapping_of_an_earlier_run_is_a_session_while_it_is_used() -> None:
     idle = FlowCount(FlowKey.to_peer(ESP, BOB, PEER, 0x1002), 1, 100, desk.now - 1e6)
     desk.book.on_flows([InstalledFlow((BOB,), idle, 0.0)], (OUTSIDE,))
     assert desk.facts == []
+
+
+def test_flows_that_moved_are_told_of_once_for_all_their_mappings() -> None:
+    """A piece of a reading tells of few, and the end of it of the rest."""
+    desk = Desk()
+    peers = [Peer(PEER + number) for number in range(3 * MOVED_A_PIECE)]
+    keys = [FlowKey.to_peer(ESP, ALICE, peer, spi) for spi in range(0x1000, 0x1004) for peer in peers]
+    desk.count(ALICE, dict.fromkeys(keys, 1))
+    assert len(counted(desk)) == MOVED_A_PIECE
+    asyncio.run(desk.book.settle((OUTSIDE,)))
+    assert [fact.to_peer.packets for fact in counted(desk)] == [4] * len(peers)
 
 
 def test_nothing_is_kept_of_flows_that_the_register_does_not_know() -> None:
