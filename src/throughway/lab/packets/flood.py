@@ -48,7 +48,8 @@ OLD: Final = 200_000
 NOT_CARRIED: Final = {reason.name.lower().replace("_", "-") for reason in Reason if reason.is_drop} | {"punted"}
 
 MAPPINGS_MOST: Final = 2048
-MEMORY_MOST_BYTES: Final = 80 << 20
+GROWTH_MOST_BYTES: Final = 16 << 20
+"""Of the daemon's memory, since before the first flood."""
 
 MET_LEAST: Final = PACKETS * 99 // 100
 """Of a flood, what the gateway must have met, so that it was one."""
@@ -82,6 +83,13 @@ class Tunnel:
         missing = [packet for packet in self.to_peer if self.scene.at_peer(packet) not in at_peer]
         return missing + [sent for sent in self.to_inside if self.scene.at_host(sent, self.host) not in at_host]
 
+    def losses(self) -> str:
+        """Say which packets were lost: the SPI, and the rounds since they were last asked."""
+        lost = set(self.lost())
+        ways = zip(self.spis, (self.to_peer, self.to_inside), strict=True)
+        rounds = {spi: [number for number, packet in enumerate(way) if packet in lost] for spi, way in ways}
+        return ", ".join(f"SPI {spi:#x} lost {numbers}" for spi, numbers in rounds.items() if numbers)
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -110,6 +118,7 @@ def flood(bed: Testbed, kind: GatewayKind, progress: Progress) -> Iterator[Check
         tunnels = [Tunnel(scene, alice, scene.peer, (0x1001, 0x2001)), Tunnel(scene, bob, scene.peer, (0x1002, 0x2002))]
         carried, sent = _carry(tunnels, _for(ROUNDS))
         yield Check("both tunnels carry", carried == sent, found(carried, sent))
+        began_bytes = bed.gateway.status().memory_bytes if isinstance(bed.gateway, Throughway) else 0
         for number, attack in enumerate(
             (
                 Attack("a device", mallory.namespace, mallory.address, scene.peer.address),
@@ -124,6 +133,8 @@ def flood(bed: Testbed, kind: GatewayKind, progress: Progress) -> Iterator[Check
             _carry([young], _for(FEW_ROUNDS))
             newcomer = Tunnel(scene, bob, other, (0x3000 + number, 0x4000 + number), OLD)
             yield from _under(bed, attack, number, [*tunnels, young], newcomer)
+            if isinstance(bed.gateway, Throughway):
+                yield _is_small(bed.gateway, began_bytes)
 
 
 def _under(bed: Testbed, attack: Attack, seed: int, tunnels: Sequence[Tunnel], newcomer: Tunnel) -> Iterator[Check]:
@@ -143,14 +154,21 @@ def _under(bed: Testbed, attack: Attack, seed: int, tunnels: Sequence[Tunnel], n
         task.interrupt()
     flooded = int(task.output().split()[-1]) if task.status() == 0 else 0
     yield Check(f"{attack.who} floods", flooded == PACKETS, f"{flooded} packets sent")
-    yield Check(f"no tunnel loses a packet while {attack.who} floods", carried == sent, found(carried, sent))
+    met = _not_carried(bed) - before
+    counted = ", ".join(f"{count} {reason}" for reason, count in met.most_common())
+    losses = [tunnel.losses() for tunnel in carrying if tunnel.lost()]
+    told = "; ".join([found(carried, sent), *losses, *([counted] if losses else [])])
+    yield Check(f"no tunnel loses a packet while {attack.who} floods", carried == sent, told)
     if isinstance(bed.gateway, Throughway):
-        met = _not_carried(bed) - before
-        told = ", ".join(f"{count} {reason}" for reason, count in met.most_common())
-        yield Check("the gateway has counted it, with its reasons", met.total() >= MET_LEAST, told)
-        status = bed.gateway.status()
-        is_small = status.mappings <= MAPPINGS_MOST and status.memory_bytes <= MEMORY_MOST_BYTES
-        yield Check("its state stays small", is_small, f"{status.mappings} mappings, {status.memory_bytes >> 20} MiB")
+        yield Check("the gateway has counted it, with its reasons", met.total() >= MET_LEAST, counted)
+
+
+def _is_small(gateway: Throughway, began_bytes: int) -> Check:
+    """Look how much the daemon has grown since before the floods."""
+    status = gateway.status()
+    grown = status.memory_bytes - began_bytes
+    is_small = status.mappings <= MAPPINGS_MOST and grown <= GROWTH_MOST_BYTES
+    return Check("its state stays small", is_small, f"{status.mappings} mappings, {grown / (1 << 20):+.0f} MiB")
 
 
 def _carry(tunnels: Sequence[Tunnel], goes_on: Callable[[], bool], also: Sequence[Station] = ()) -> tuple[int, int]:

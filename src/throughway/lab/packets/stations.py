@@ -37,6 +37,10 @@ table inet station {
 
 _CLONE_NEWNET: Final = 0x40000000
 _SO_RCVBUFFORCE: Final = 33
+_SOL_PACKET: Final = 263
+_PACKET_IGNORE_OUTGOING: Final = 23
+"""An option of linux/if_packet.h: what floods from here would else push out what comes."""
+
 _RECEIVE_BYTES: Final = 8 << 20
 _IPV4: Final = 0x0800
 _IPV6: Final = 0x86DD
@@ -101,6 +105,7 @@ class Station:
             self._out_6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
             self._in = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
             self._in.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+            self._in.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             self._in.bind((interface, EVERYTHING))
         self._in.setblocking(False)
 
@@ -132,11 +137,9 @@ class Station:
         """Take in what has arrived, without waiting."""
         while True:
             try:
-                data, (_, protocol, direction, *_) = self._in.recvfrom(_FRAME_MAX)
+                data, (_, protocol, *_) = self._in.recvfrom(_FRAME_MAX)
             except BlockingIOError:
                 return
-            if direction == socket.PACKET_OUTGOING:
-                continue
             if protocol == _IPV6:
                 self.received_6.append(data)
             elif protocol == _IPV4:
