@@ -53,4 +53,4 @@ def show(findings: list[Finding], console: Console) -> None:
             console.print(f"        [bold]{escape(command)}[/]", soft_wrap=True)
     errors = sum(finding.level is Level.ERROR for finding in findings)
     warnings = sum(finding.level is Level.WARNING for finding in findings)
-    console.print(f"{len(findings)} checks, {errors} errors, {warnings} warnings.")
+    console.print(f"Checks: {len(findings)}. Errors: {errors}. Warnings: {warnings}.")

@@ -25,7 +25,7 @@ def test_the_worst_comes_last_and_commands_are_never_wrapped() -> None:
         < text.index("Add this.")
     )
     assert FINDINGS[0].commands[0].strip() in text
-    assert "3 checks, 1 errors, 1 warnings." in text
+    assert "Checks: 3. Errors: 1. Warnings: 1." in text
 
 
 def test_levels_are_words_and_not_color_alone() -> None:
