@@ -1,6 +1,7 @@
 """Labs for tests. What cannot run here is skipped, with what is missing and how to install it."""
 
 import io
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,11 @@ from throughway.lab.testbed import Testbed
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marks that say what a test of the lab needs."""
+    """Name the marks that say what a test of the lab needs, and let what it starts be interrupted.
+
+    In the background of a shell SIGINT is ignored, also by what is started there.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "scenario(*names): needs the programs of these scenarios of the lab")
     config.addinivalue_line("markers", "guest: needs a user-mode-linux guest")
 

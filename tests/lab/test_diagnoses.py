@@ -14,8 +14,6 @@ from throughway.lab.testbed import Testbed
 from throughway.sessions.diagnoses import TABLE
 
 AT_ONCE = {
-    "diagnosis-esp-dropped",
-    "diagnosis-ike-unanswered",
     "diagnosis-ike-fragments",
     "diagnosis-switched-off",
     "diagnosis-ah",
@@ -67,6 +65,7 @@ def test_every_diagnosis_is_provoked_but_for_those_that_have_a_reason() -> None:
     assert {entry.code for entry in TABLE} - {plight.code for plight in PLIGHTS} - others == set(NOT_PROVOKED)
 
 
+@pytest.mark.full
 @pytest.mark.scenario("diagnosis-ike-unanswered")
 def test_a_gateway_that_cannot_be_asked_fails(bed: Testbed, quiet: Progress) -> None:
     assert not look_in(bed, BY_NAME["diagnosis-ike-unanswered"], GatewayKind.MASQUERADE, quiet).passed

@@ -50,6 +50,7 @@ def test_plain_masquerade_carries_one_of_three_native_esp_clients(quiet: Progres
     forget(report)
 
 
+@pytest.mark.full
 @pytest.mark.scenario("pptp")
 def test_plain_masquerade_carries_no_pptp_client(quiet: Progress) -> None:
     report = run("pptp", 2, GatewayKind.MASQUERADE, quiet)

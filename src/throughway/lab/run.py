@@ -40,16 +40,18 @@ def run_scenario(
     *,
     transfer_bytes: int = 0,
     is_kept: bool = True,
+    until_fails: str = "",
 ) -> Outcome:
     """Run a scenario in a testbed of its own, and leave nothing behind but the folder of a run that failed.
 
-    `transfer_bytes` go through each tunnel, each way. With `is_kept` false that folder goes too.
+    `transfer_bytes` go through each tunnel, each way. With `is_kept` false that folder goes too. The check that
+    `until_fails` names is the last one if it fails.
     """
     progress.step("making the networks")
     with Testbed() as bed:
         outcome: Outcome
         if isinstance(scenario, CheckedScenario):
-            outcome = look_in(bed, scenario, kind, progress)
+            outcome = look_in(bed, scenario, kind, progress, until_fails)
         else:
             outcome = run_in(bed, scenario, clients, kind, progress, transfer_bytes)
         if not outcome.passed and is_kept:
@@ -88,13 +90,20 @@ def run_in(
     )
 
 
-def look_in(bed: Testbed, scenario: CheckedScenario, kind: GatewayKind, progress: Progress) -> CheckReport:
-    """Run a scenario that yields checks in a testbed that stays up afterwards."""
+def look_in(
+    bed: Testbed, scenario: CheckedScenario, kind: GatewayKind, progress: Progress, until_fails: str = ""
+) -> CheckReport:
+    """Run a scenario that yields checks in a testbed that stays up afterwards.
+
+    The check that `until_fails` names is the last one if it fails.
+    """
     bed.capture()
     checks = []
     for check in scenario.checks(bed, kind, progress):
         checks.append(check)
         progress.step(f"{'passed' if check.passed else 'failed'}: {check.what}")
+        if check.what == until_fails and not check.passed:
+            break
     return CheckReport(
         scenario=scenario.name,
         gateway=kind,

@@ -8,12 +8,16 @@ from types import FrameType
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end what runs as Ctrl-C does: with everything cleaned up."""
+    """Let Ctrl-C, SIGTERM and a closed terminal end what runs, with everything cleaned up.
+
+    A shell starts what is to run in the background with SIGINT ignored, and so would be all programs that are started
+    within, which a lab ends by that signal.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    watched = (signal.SIGTERM, signal.SIGHUP)
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, interrupt) for number in watched]
     try:
         yield

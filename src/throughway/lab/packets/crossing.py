@@ -22,6 +22,7 @@ from throughway.lab.testbed import Testbed
 PEER: Final = IPv4Address("198.51.100.10")
 
 PATIENCE: Final = 3
+PATIENCE_WITH_A_PLAIN_ROUTER: Final = 1
 IMPATIENT_LIMIT_S: Final = 0.2
 
 HOPS: Final = 2
@@ -41,6 +42,7 @@ class Crossing:
     hosts: tuple[Station, ...]
     peer: Station
     shared: IPv4Address
+    patience: int = PATIENCE
     _losses: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(1, 1 << 16)))
 
@@ -86,9 +88,9 @@ class Crossing:
     ) -> bool:
         """Take in what arrives until the condition holds, and return whether it did before the limit.
 
-        A gateway that has lost PATIENCE packets has failed, and then nothing more is waited for at length.
+        A gateway that has lost so many packets as there is patience has failed: nothing more is waited for at length.
         """
-        limit_s = min(limit_s, IMPATIENT_LIMIT_S) if self._losses >= PATIENCE else limit_s
+        limit_s = min(limit_s, IMPATIENT_LIMIT_S) if self._losses >= self.patience else limit_s
         holds = arrives([*self.stations, *also], condition, limit_s)
         self._losses += not holds
         return holds
@@ -152,7 +154,8 @@ def crossing(
         ]
         far = stack.enter_context(Station(bed.topology.peer("peer", peer), peer))
         bed.start_gateway(kind, *options)
-        yield Crossing(bed, tuple(hosts), far, bed.topology.router_outside)
+        patience = PATIENCE if kind is GatewayKind.THROUGHWAY else PATIENCE_WITH_A_PLAIN_ROUTER
+        yield Crossing(bed, tuple(hosts), far, bed.topology.router_outside, patience)
 
 
 def found(good: int, total: int) -> str:
