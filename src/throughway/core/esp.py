@@ -38,6 +38,8 @@ class EspPart:
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
         self._peers: Final[dict[Path, PeerState]] = {}
+        self._in_use: Final[dict[Path, None]] = {}
+        """Of whom the reading that goes on has said something."""
         self._tracing: Final = resolving.Tracing(bounds.limits)
 
     # Queries
@@ -269,24 +271,13 @@ class EspPart:
     # Time
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
-        """Note which tunnels are in use, and which hosts answer.
-
-        Where nothing moved nothing is judged: silence tells only beside what comes.
-        """
-        moved: dict[Path, PeerState] = {}
+        """Note which tunnels are in use."""
         for count in counts:
             for path in self._bounds.paths_of(count.key):
                 if state := self._peers.get(path):
-                    moved[path] = state
+                    self._in_use[path] = None
                     self._count(state, count)
-        commands: list[Command] = []
-        for state in moved.values():
-            # One reading may come in many pieces, and what is judged needs all of them.
-            if now - state.judged_at >= self._limits.counters_every_s / 2:
-                state.judged_at = now
-                state.judged_count += 1
-                commands += self._judge(state, now)
-        return commands
+        return []
 
     def _count(self, state: PeerState, count: FlowCount) -> None:
         spi = Spi(count.key.discriminator)
@@ -300,6 +291,21 @@ class EspPart:
             sa.last_packet_at = max(sa.last_packet_at, at)
             host.last_seen_at = max(host.last_seen_at, at)
             self._bounds.touch(host.host, state.path.peer, at)
+
+    def judge(self, now: float) -> list[Command]:
+        """Do what a whole reading of the counters shows, once for each.
+
+        Where nothing is in use nothing is judged: silence tells only beside what comes.
+        """
+        commands: list[Command] = []
+        for path in self._in_use:
+            state = self._peers.get(path)
+            if state is not None and state.judged_at < now:
+                state.judged_at = now
+                state.judged_count += 1
+                commands += self._judge(state, now)
+        self._in_use.clear()
+        return commands
 
     def _judge(self, state: PeerState, now: float) -> list[Command]:
         """Do what takes seconds to show: who is silent, who only sends, what has to be traced."""

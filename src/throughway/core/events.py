@@ -187,9 +187,13 @@ class FlowCount:
 
 @dataclass(frozen=True, slots=True)
 class CountersRead:
-    """One batch of counters was read from the data plane."""
+    """Counters were read from the data plane: all that were used since the last reading, or a piece of them.
+
+    What shows in a whole reading alone, such as silence, is judged with its last piece.
+    """
 
     counts: tuple[FlowCount, ...]
+    is_last: bool = True
 
 
 @dataclass(frozen=True, slots=True)

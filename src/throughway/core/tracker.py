@@ -303,7 +303,8 @@ class Tracker:
 
     def _on_counters_read(self, event: CountersRead, now: float) -> list[Command]:
         counts = {part: [count for count in event.counts if self._part(count.key) is part] for part in self._parts}
-        return [command for part, own in counts.items() for command in part.count(own, now)]
+        commands = [command for part, own in counts.items() for command in part.count(own, now)]
+        return commands + (self._esp.judge(now) if event.is_last else [])
 
     def _part(self, key: FlowKey) -> _Part:
         return self._esp if key.protocol == IpProtocol.ESP else self._asked(key.protocol, key.port)

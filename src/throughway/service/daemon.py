@@ -303,10 +303,12 @@ class Daemon:
             began = time.monotonic()
             for flows in self._gateway.plane.used_flows(since):
                 if flows:
-                    self._handle(CountersRead(tuple(flow.count for flow in flows)), time.monotonic())
+                    counts = tuple(flow.count for flow in flows)
+                    self._handle(CountersRead(counts, is_last=False), time.monotonic())
                     self._book.on_flows(flows, self._gateway.slots)
                     self._pump()
                 await asyncio.sleep(0)
+            self._handle(CountersRead(()), time.monotonic())
             await self._book.settle(self._gateway.slots)
             since = began
             self._teller.tell_kept_back()

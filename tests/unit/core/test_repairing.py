@@ -34,10 +34,10 @@ def tell(play: Playbook, *events: Event) -> None:
         play >> event
 
 
-def moves(play: Playbook, *spis: Spi, senders: tuple[Host, ...] = ()) -> None:
+def moves(play: Playbook, *spis: Spi, senders: tuple[Host, ...] = (), is_last: bool = True) -> None:
     """Read counters: packets came with these SPIs just now, and these hosts sent."""
     keys = [to_inside(PEER, spi) for spi in spis] + [to_peer(host, PEER, out_of(host)) for host in senders]
-    play >> CountersRead(tuple(FlowCount(key, 2, 0, play.now) for key in keys))
+    play >> CountersRead(tuple(FlowCount(key, 2, 0, play.now) for key in keys), is_last)
 
 
 def has_tunnels(play: Playbook, host: Host, *spis: Spi) -> None:
@@ -76,15 +76,16 @@ def test_a_host_that_goes_on_sending_and_hears_nothing_is_offered_what_others_ha
     assert play.candidates(PEER, IN_1) == ({ALICE, BOB} if is_offered else {ALICE})
 
 
-@pytest.mark.parametrize(("apart_s", "is_judged"), [(0.9, False), (LIMITS.counters_every_s, True)])
-def test_a_reading_that_comes_in_pieces_is_judged_once(play: Playbook, apart_s: float, is_judged: bool) -> None:
+def test_a_reading_that_comes_in_pieces_is_judged_with_its_last_one(play: Playbook) -> None:
     has_tunnels(play, ALICE, IN_1)
     only_sends(play, BOB)
-    play.now += LIMITS.one_way_s - 0.5
-    moves(play, senders=(BOB,))
-    play.now += apart_s
-    moves(play, IN_1, senders=(BOB,))
-    assert play.candidates(PEER, IN_1) == ({ALICE, BOB} if is_judged else {ALICE})
+    play.now += LIMITS.one_way_s
+    moves(play, IN_1, is_last=False)
+    play.now += 1.0
+    moves(play, senders=(BOB,), is_last=False)
+    assert play.candidates(PEER, IN_1) == {ALICE}
+    moves(play)
+    assert play.candidates(PEER, IN_1) == {ALICE, BOB}
 
 
 def test_what_nothing_comes_with_is_offered_to_nobody(play: Playbook) -> None:
