@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.properties.histories import (
     Agree,
     ComeIn,
+    Converse,
     History,
     How,
     Restart,
@@ -268,8 +269,18 @@ def outlast_idle(world: World, sas: Iterable[Sa]) -> None:
 
 LAW_6 = (histories(*unfair, conversing, restarting, changing_address), talkative_hosts, st.integers(2, 3))
 
+# One exchange is all that tells how far away the peer is, which answers are judged by.
+ONE_EXCHANGE_SINCE_A_RESTART: list[Step] = [
+    Agree((BOB, HOME), How.FIRST),
+    Agree((ALICE, HOME), How.FIRST),
+    Restart(),
+    Agree((ALICE, HOME), How.CHILD),
+    Converse(0),
+]
+
 
 @given(*LAW_6)
+@example(ONE_EXCHANGE_SINCE_A_RESTART, set(), 2)
 def test_law_6_handling_the_same_event_twice_changes_nothing(
     steps: list[Step], talkative: set[Host], times_told: int
 ) -> None:

@@ -110,13 +110,15 @@ def _missed(took_s: float, round_trip_s: float) -> float:
 
 
 def time_answer(state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: float) -> None:
-    """Learn how far away the peer is, from how soon it answers what was said only once."""
+    """Learn how far away the peer is, from how soon it answers what was said once; a copy says nothing new."""
     asked = (event.initiator_spi, event.exchange, event.exchange_id)
     if event.from_host:
         if asked == host.asking and host.agreed_at < host.said_at <= now - _REPEATED_S:
             _time_lost_answer(state, host)
-        host.asked_at = NEVER if asked == host.asking else now
-        host.asking = asked
+        if asked != host.asking:
+            host.asking, host.asked_at = asked, now
+        elif now - host.asked_at >= _REPEATED_S:
+            host.asked_at = NEVER
     elif asked == host.asking and host.asked_at != NEVER:
         state.round_trip_s = min(state.round_trip_s, now - host.asked_at)
         host.asked_at = NEVER

@@ -2,6 +2,8 @@
 
 from ipaddress import IPv4Address
 
+import pytest
+
 from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside
 from throughway.core.bindings import HostAtPeer, PeerState
 from throughway.core.events import CountersRead, EspFromInside, EspUnclaimed, FlowCount, IkeExchange, IkeMessageSeen
@@ -104,6 +106,18 @@ def test_an_answer_tells_how_far_away_the_peer_is_unless_it_was_asked_twice() ->
     assert state.round_trip_s == 0.25, "the other message answers something else"
     time_answer(state, host, asked(2, from_host=False), 20.26)
     assert state.round_trip_s == 0.25
+
+
+def test_a_copy_of_a_question_does_not_hide_how_far_away_the_peer_is() -> None:
+    """What comes again at once was copied on its way. Law 6: it changes nothing."""
+    state, host = PeerState(Path(PEER)), a_host()
+    for at, message in ((10.0, asked(1)), (10.0, asked(1)), (10.01, asked(1)), (10.25, asked(1, from_host=False))):
+        time_answer(state, host, message, at)
+    assert state.round_trip_s == 0.25
+    for at, message in ((20.0, asked(2)), (20.1, asked(2, from_host=False)), (20.1, asked(2)), (20.1, asked(2))):
+        time_answer(state, host, message, at)
+    time_answer(state, host, asked(2, from_host=False), 20.1)
+    assert state.round_trip_s == pytest.approx(0.1), "what was answered and is copied then asks nothing"
 
 
 def test_an_spi_that_came_when_a_lost_answer_was_due_may_be_of_who_repeats_the_question(play: Playbook) -> None:
