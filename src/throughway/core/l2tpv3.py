@@ -229,11 +229,18 @@ class L2tpPart:
         return [*taken, Reinject(key), *self._next_turn(state, now)]
 
     def _take(self, state: L2tpPeer, host: L2tpHost, discriminator: int, origin: Origin, now: float) -> list[Command]:
-        """Make a host the owner of what comes from the peer; empty where there is no room."""
+        """Make a host the owner of what comes from the peer; empty where there is no room.
+
+        What nobody assigned never pushes out what the host assigned to itself: anybody outside can forge it.
+        """
         own = host.incoming
         crowd = [name for name, flow in own.items() if flow.origin is Origin.ALONE] if origin is Origin.ALONE else []
         if len(crowd) < self._limits.uncredited_spis_per_peer_max:
-            crowd = list(own) if len(own) >= self._limits.spis_per_host_and_peer_max else []
+            is_full = len(own) >= self._limits.spis_per_host_and_peer_max
+            crowd = [name for name, flow in own.items() if is_full and flow.origin is not Origin.ASSIGNED]
+            if is_full and not crowd and origin is not Origin.ASSIGNED:
+                return []
+            crowd = crowd or (list(own) if is_full else [])
         commands: list[Command] = []
         if crowd:
             commands += self._drop_incoming(state, min(crowd, key=lambda name: own[name].last_packet_at))

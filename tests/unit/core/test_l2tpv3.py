@@ -276,6 +276,19 @@ def test_quiet_session_is_kept_while_the_control_connection_speaks(play: Playboo
     assert back(IN_A + 1) not in play.mappings, "this one has ended"
 
 
+def test_what_anybody_can_forge_does_not_push_out_what_a_host_has_assigned() -> None:
+    play = Playbook(Limits(spis_per_host_and_peer_max=4, uncredited_spis_per_peer_max=8))
+    manage(play, ALICE, IN_A, OUT_A)
+    for n in range(8):
+        play.now += 1
+        play >> comes(1000 + n)
+        assert play.mappings[back(IN_A)] == (ALICE,)
+    assert back(1007) in play.mappings
+    for n in range(2):
+        play >> says(ALICE, ICRQ, local=IN_B + n)
+    play >> comes(2000) << Refuse(back(2000), Reason.REFUSED, "mappings.limit")
+
+
 @pytest.mark.parametrize("attack", ["assigns", "sends", "comes"])
 def test_flows_are_bounded(attack: str) -> None:
     limits = Limits(spis_per_host_and_peer_max=4, uncredited_spis_per_peer_max=3, mappings_max=64)
