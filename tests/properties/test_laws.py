@@ -55,7 +55,7 @@ def assert_owners_got_all(world: World) -> None:
 
 
 LAW_1 = (histories(*fair, conversing), talkative_hosts)
-ALICE, BOB = HOSTS[:2]
+ALICE, BOB, CAROL = HOSTS[:3]
 HOME = PEERS[0]
 
 # The tunnel of a host that only sent ESP is quiet for longer than its mappings last.
@@ -316,7 +316,19 @@ def probe(world: World, peer: Peer) -> list[Verdict]:
 LAW_8 = (histories(*fair, conversing), histories(*fair, conversing), talkative_hosts)
 
 
+# What was contested before the restart takes none of Alice's credit for what she negotiated after it.
+CONTESTED_BEFORE: list[Step] = [*[Agree((ALICE, HOME), How.FIRST)] * 4, Agree((BOB, HOME), How.FIRST), ComeIn(0)]
+NEGOTIATED_AFTER: list[Step] = [
+    Agree((CAROL, HOME), How.FIRST),
+    Agree((ALICE, HOME), How.FIRST),
+    Wait(1000.0),
+    Agree((CAROL, HOME), How.FIRST),
+    Converse(1),
+]
+
+
 @given(*LAW_8)
+@example(CONTESTED_BEFORE, NEGOTIATED_AFTER, set())
 @example(NEWCOMER[:2], NEWCOMER[2:], set())
 def test_law_8_after_a_restart_no_packet_of_a_known_tunnel_goes_elsewhere(
     before: list[Step], after: list[Step], talkative: set[Host]

@@ -25,8 +25,7 @@ REKEYED_S: Final = 10.0
 """A credit of which nothing was seen for so long after its exchange may be that of an IKE SA's rekey."""
 
 ESTABLISHED: Final = 2
-"""Readings of the counters in which an SPI has to have moved to be in use for certain: the packet that asked for it
-moves it once."""
+"""Readings of the counters in which an SPI has to have moved to be in use for certain: its question moves it once."""
 
 EXCHANGES_REMEMBERED = 512
 """Exchanges of one host and peer that are remembered against retransmissions. One that is forgotten
@@ -83,6 +82,8 @@ class Binding:
     basis: Basis | None = None
     """Why the one candidate is the owner; None while there are more."""
     is_paid: bool = False
+    claimants: frozenset[Host] = frozenset()
+    """Candidates since an earlier run, each with a credit for it (`deciding.carry_over`)."""
     disowned_by: frozenset[Host] = frozenset()
     is_late: bool = False
     """Its first packet was lost or overtaken, so when it came says little of who owns it."""
@@ -151,9 +152,8 @@ class Binding:
 class HostAtPeer:
     """What one host has exchanged with one peer.
 
-    `unseen_until`: before this time the host may have agreed on security associations that we did
-    not see (we met it in the middle of its conversation, or were away), so that its credits are no
-    upper bound and cannot rule it out.
+    `unseen_until`: before this time the host may have agreed on security associations that we did not see (we met it
+    in the middle of its conversation, or were away), so that its credits are no upper bound and cannot rule it out.
     """
 
     host: Host
@@ -185,6 +185,8 @@ class HostAtPeer:
     """Its SPIs to the inside that fell idle, the oldest first. Their credits stay used up."""
     is_adopted: bool = False
     """An earlier run gave it a copy of what the peer sends."""
+    carried_over: int = 0
+    """Credits for what an earlier run knew of, beyond those that its own packets tell of."""
     outgoing: dict[Spi, OutgoingSa] = field(default_factory=dict)
     exchanges: dict[tuple[int, object, int], Exchange] = field(default_factory=dict)
     native_ike_sas: dict[int, None] = field(default_factory=dict)
@@ -239,8 +241,7 @@ class HostAtPeer:
     def see_ike_sa(self, ike_sa: int, now: float, *, is_start: bool, floated: bool) -> None:
         """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP."""
         if not is_start and not self.has_ike_sa(ike_sa):
-            is_from_before = now < self.unseen_until
-            self.rekeyed_at = NEVER if self.is_replaced or is_from_before else now
+            self.rekeyed_at = NEVER if self.is_replaced or now < self.unseen_until else now
             self.is_replaced, self.ending = False, None
         self.take_back_rekey(now)
         if floated:

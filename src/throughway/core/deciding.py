@@ -5,7 +5,8 @@ own. While more than one is left, each gets a copy (RFC 4303 section 3.4.2 lets 
 not know), so nothing stalls while we are not sure.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from heapq import nlargest
 
 from throughway.core import ranking
@@ -85,6 +86,7 @@ def give_to_router(state: PeerState, spi: Spi, now: float, limits: Limits) -> li
     known = state.wake(spi) or state.bindings.get(spi)
     if known is not None:
         _release(state, known)
+        _give_up_claims(state, known, ())
         ranking.release(state, known)
         state.drop(spi)
     first_at = known.first_at if known else now
@@ -124,6 +126,7 @@ def _strike(state: PeerState, binding: Binding, spent: set[Host]) -> list[Comman
     """Strike hosts off a long list of candidates. Who gets copies in their place waits for the next reading."""
     for host in spent:
         binding.candidates.pop(host, None)
+    _give_up_claims(state, binding, binding.candidates)
     offered = tuple(host for host in binding.offered if host not in spent)
     if not offered or len(offered) == len(binding.offered):
         return []
@@ -167,6 +170,7 @@ def settle(
     `basis` is why one is left; without it, the credits are.
     """
     _release(state, binding)
+    _give_up_claims(state, binding, candidates)
     is_news = binding.basis is not None or not binding.offered
     binding.candidates = candidates
     binding.basis = None
@@ -215,6 +219,31 @@ def _release(state: PeerState, binding: Binding) -> None:
         if owner := state.hosts.get(host):
             owner.disown()
             state.creditors[host] = owner
+
+
+def carry_over(state: PeerState) -> None:
+    """Credit hosts with what an earlier run had them contest: what they negotiate from now on is for other SPIs.
+
+    A tunnel has an SPI both ways, and those towards the peer have given their credits.
+    """
+    for binding in state.open.values():
+        binding.claimants = frozenset(binding.candidates)
+    for host, claims in Counter(host for binding in state.open.values() for host in binding.claimants).items():
+        known = state.hosts[host]
+        known.carried_over = max(0, known.owned + claims - known.credits_in)
+        known.credits_in += known.carried_over
+        known.credits_out += known.carried_over
+
+
+def _give_up_claims(state: PeerState, binding: Binding, left: Collection[Host]) -> None:
+    """Take back what candidates had for the SPI since an earlier run, where they are none any more."""
+    for host in binding.claimants.difference(left):
+        known = state.hosts.get(host)
+        if known is not None and known.carried_over:
+            known.carried_over -= 1
+            known.credits_out = max(0, known.credits_out - 1)
+            known.use_up_credit()
+    binding.claimants = binding.claimants.intersection(left) if len(left) > 1 else frozenset()
 
 
 def offer(state: PeerState, binding: Binding, now: float, limits: Limits) -> list[Command]:
@@ -289,6 +318,7 @@ def forget_binding(state: PeerState, spi: Spi) -> list[Command]:
     """Drop the belief and the mapping. Its owner gets the credit back: the same SPI may come again."""
     binding = state.bindings[spi]
     _release(state, binding)
+    _give_up_claims(state, binding, ())
     ranking.release(state, binding)
     state.drop(spi)
     return [RemoveMapping(key_of(state.path, spi))]

@@ -248,9 +248,7 @@ class EspPart:
             return []
         state = self._peers[event.path]
         known = state.bindings.get(event.spi_to_inside)
-        if known is None and not self._bounds.has_room():
-            return []
-        if known is not None and known.is_router_sa:
+        if known.is_router_sa if known is not None else not self._bounds.has_room():
             return []
         self._bounds.mappings += known is None
         self._bounds.meet(ROUTER, event.path, _ROUTER_SAS, now, is_lasting=True)
@@ -364,6 +362,8 @@ class EspPart:
         left = [flow for flow in outgoing if not self._adopt_outgoing(flow, now)]
         left += [flow for flow in to_inside if not self._adopt_to_inside(flow, now)]
         self._bounds.mappings += len(left)
+        for state in self._peers.values():
+            deciding.carry_over(state)
         return [RemoveMapping(flow.key) for flow in left]
 
     def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> bool:

@@ -228,6 +228,19 @@ def test_adopted_verdicts_are_firm_and_adopted_contests_are_open(play: Playbook)
     assert play.candidates(PEER, IN_2) == {ALICE, CAROL}
 
 
+def test_an_adopted_contest_takes_no_credit_of_what_is_negotiated_after_it(play: Playbook) -> None:
+    """Bob says nothing more, and Alice's one exchange was for her next tunnel, whoever has the one that was adopted."""
+    tell(play, MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE, BOB, at=play.now),)))
+    tell(play, *ikev2_start(ALICE, PEER, 0xA), *ikev2_start(CAROL, PEER, 0xC))
+    play.wait_until(play.now + LIMITS.unseen_s + 2 * LIMITS.sweep_every_s)
+    tell(play, EspUnclaimed(PATH, IN_2, 1))
+    assert play.candidates(PEER, IN_2) == {ALICE, BOB, CAROL}
+    play.wait_until(play.now + LIMITS.esp_idle_s + 2 * LIMITS.sweep_every_s)
+    assert not play.mappings
+    tell(play, EspUnclaimed(PATH, IN_3, 1))
+    assert play.candidates(PEER, IN_3) == {ALICE, CAROL}, "what is forgotten leaves no credit behind"
+
+
 def test_a_flood_does_not_push_out_what_was_adopted() -> None:
     play = Playbook(Limits(uncredited_spis_per_peer_max=2, uncredited_spis_per_host=1))
     tell(play, MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE), adopted(to_inside(PEER, IN_2), ALICE, BOB))))
