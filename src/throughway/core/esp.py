@@ -95,6 +95,7 @@ class EspPart:
         state = self._peers[path]
         if event.spi_to_peer not in host.outgoing:
             commands += self._make_room_outgoing(host, event.peer)
+            commands += self._removed(state, commands)
             if not self._bounds.has_room(commands):
                 return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
             is_new = event.sequence <= self._limits.new_sa_sequence_max

@@ -327,6 +327,17 @@ def test_flows_of_a_candidate_are_noted_once_and_again_after_an_idle_time(play: 
     assert set(traffic.traced) == outward | {to_inside(PEER, Spi(0x30000))}
 
 
+def test_a_flow_that_makes_room_for_the_next_is_noted_no_more() -> None:
+    play = Playbook(Limits(spis_per_host_and_peer_max=2, traces_max=8))
+    for host in (ALICE, BOB):
+        play >> EspFromInside(host, PEER, out_of(host), 200_000)
+    play >> EspUnclaimed(Path(PEER), into(ALICE), 200_000)
+    for n in range(20):
+        play.now += 0.01
+        play >> EspFromInside(ALICE, PEER, Spi(0xA0000000 + n), 200_000)
+        assert Trace(to_peer(ALICE, PEER, Spi(0xA0000000 + n))) in play.answer
+
+
 def test_who_was_struck_off_a_long_list_since_the_last_reading_is_compared_no_more() -> None:
     """Its share and its copies end with the next reading; a verdict needs it no more."""
     state = PeerState(Path(PEER))
