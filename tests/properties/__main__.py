@@ -18,7 +18,7 @@ from tests.fuzz.running import Finding, Work, run
 from tests.properties.trying import LAWS, try_law
 
 PIECE: Final = 100
-"""Examples of one piece of work: a second, or ten of law 7."""
+"""Examples of one piece of work: one to eight seconds, law 7 the longest."""
 
 
 def main() -> int:
