@@ -259,7 +259,7 @@ def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(
                         world.tell(event)
         assert_bounded(world)
         sizes.append(state_size(world.tracker))
-        if len(sizes) in range(2, full_after) and sizes[-1] - sizes[-2] <= FULL:
+        if len(sizes) in range(2, full_after) and sizes[-1] <= max(sizes[:-1]) + FULL:
             full_after = len(sizes)
         for sa in world.sas:
             world.send_out(sa)
@@ -268,7 +268,8 @@ def test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share(
             world.come_portless(HOME, protocol, name)
             assert world.mappings()[FlowKey.to_inside(protocol, Path(HOME), name)] == {ALICE}
         world.wait(pause_s)
-    assert sizes[-1] <= 1.05 * sizes[full_after - 1] + 80, f"state grows with what is thrown at it: {sizes}"
+    # The most that there was counts: what makes room for other things goes up and down.
+    assert sizes[-1] <= 1.05 * max(sizes[:full_after]) + 80, f"state grows with what is thrown at it: {sizes}"
     for host, peer in ((BOB, HOME), (BOB, WORK), (ALICE, HOME)):
         history.play(Agree((host, peer), How.FIRST))
         world.come_in(world.sas[-1])
