@@ -230,9 +230,10 @@ def carry_over(state: PeerState) -> None:
         binding.claimants = frozenset(binding.candidates)
     for host, claims in Counter(host for binding in state.open.values() for host in binding.claimants).items():
         known = state.hosts[host]
-        known.carried_over = max(0, known.owned + claims - known.credits_in)
-        known.credits_in += known.carried_over
-        known.credits_out += known.carried_over
+        missing = max(0, known.owned + claims - known.credits_in)
+        known.carried_over += missing
+        known.credits_in += missing
+        known.credits_out += missing
 
 
 def _give_up_claims(state: PeerState, binding: Binding, left: Collection[Host]) -> None:

@@ -230,7 +230,8 @@ def test_adopted_verdicts_are_firm_and_adopted_contests_are_open(play: Playbook)
 
 def test_an_adopted_contest_takes_no_credit_of_what_is_negotiated_after_it(play: Playbook) -> None:
     """Bob says nothing more, and Alice's one exchange was for her next tunnel, whoever has the one that was adopted."""
-    tell(play, MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE, BOB, at=play.now),)))
+    adoption = MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE, BOB, at=play.now),))
+    tell(play, adoption, adoption)  # Law 6: twice is as once.
     tell(play, *ikev2_start(ALICE, PEER, 0xA), *ikev2_start(CAROL, PEER, 0xC))
     play.wait_until(play.now + LIMITS.unseen_s + 2 * LIMITS.sweep_every_s)
     tell(play, EspUnclaimed(PATH, IN_2, 1))
