@@ -12,6 +12,8 @@ from tests.properties.histories import (
     Agree,
     ComeIn,
     Converse,
+    Forge,
+    GoOut,
     History,
     How,
     Restart,
@@ -27,10 +29,18 @@ from tests.properties.histories import (
 )
 from tests.properties.world import HOSTS, PEERS, Sa, World
 from throughway.core.commands import Command, FanOut, InstallMapping, RemoveMapping
-from throughway.core.events import EspFromInside, EspUnclaimed, Event, HostDisowned, IkeMessageSeen, RefusalKind
+from throughway.core.events import (
+    CountersRead,
+    EspFromInside,
+    EspUnclaimed,
+    Event,
+    HostDisowned,
+    IkeMessageSeen,
+    RefusalKind,
+)
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
-from throughway.core.verdicts import Certain, Contested, Unknown, Verdict
+from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
 
 REKEY_EVERY_S = 300.0
 PROBES = 12
@@ -92,8 +102,8 @@ class CertainWatch:
     """Remembers each Certain verdict until there is evidence against it, and fails when another host gets the SPI.
 
     Evidence against a verdict: its host disowns the SPI; another host only sends, for so long that this may be its own;
-    where it rested on there being no other host (`Basis.ONLY_HOST`), one turns up or negotiates. An idle mapping
-    that is removed ends the matter.
+    where it rested on there being no other host (`Basis.ONLY_HOST`), one turns up or negotiates; where it rested on
+    answers (`Basis.ANSWERS`), its host says nothing any more. An idle mapping that is removed ends the matter.
     """
 
     def __init__(self, world: World) -> None:
@@ -101,6 +111,8 @@ class CertainWatch:
         self._certain: dict[tuple[Peer, Spi], Certain] = {}
         self._sends_since: dict[tuple[Host, Peer], float] = {}
         """Since when a host has sent with its latest SPI and had nothing."""
+        self._sent_at: dict[tuple[Host, Peer], float] = {}
+        """When a host sent last, as the counters tell it."""
         world.on_event.append(self._before_event)
         world.on_command.append(self._on_command)
         world.on_delivery.append(self._on_delivery)
@@ -115,6 +127,9 @@ class CertainWatch:
 
     def _before_event(self, event: Event) -> None:
         match event:
+            case CountersRead(counts):
+                to_peer = [count for count in counts if count.key.direction is Direction.TO_PEER]
+                self._sent_at |= {(count.key.host, count.key.peer): count.last_packet_at for count in to_peer}
             case HostDisowned(host, peer, spi):
                 verdict = self._certain.get((peer, spi))
                 if verdict is not None and verdict.host == host:
@@ -134,8 +149,17 @@ class CertainWatch:
                 self._certain.pop((key.peer, Spi(key.discriminator)), None)
             case FanOut(key, hosts):
                 long_ago = self._world.now - self._world.limits.one_way_s
-                if any(self._sends_since.get((host, key.peer), self._world.now) <= long_ago for host in hosts):
+                is_one_way = any(self._sends_since.get((host, key.peer), self._world.now) <= long_ago for host in hosts)
+                if is_one_way or self._is_silent(key.peer, Spi(key.discriminator)):
                     self._certain.pop((key.peer, Spi(key.discriminator)), None)
+
+    def _is_silent(self, peer: Peer, spi: Spi) -> bool:
+        """Tell whether the answers that a verdict rests on have ended."""
+        verdict = self._certain.get((peer, spi))
+        if verdict is None or verdict.basis is not Basis.ANSWERS:
+            return False
+        sent_at = self._sent_at.get((verdict.host, peer), self._world.now)
+        return self._world.now - sent_at >= self._world.limits.silence_s
 
     def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
         self._sends_since.pop((host, peer), None)
@@ -149,9 +173,24 @@ LAW_2 = (histories(*unfair, conversing), talkative_hosts)
 # Bob comes with a tunnel that is older than our watch: what was negotiated before our eyes is none of his business.
 NEWCOMER: list[Step] = [Agree((ALICE, HOME), How.FIRST), ComeIn(0), Agree((BOB, HOME), How.MANUAL), ComeIn(0)]
 
+# Alice's and Bob's peer has chosen one SPI for both; Alice, whose answers decided, falls silent, and Bob speaks.
+SILENT_WITH_AN_EQUAL_SPI: list[Step] = [
+    *[Agree((ALICE, HOME), How.FIRST)] * 2,
+    *[Agree((ALICE, HOME), How.BARREN)] * 3,
+    Agree((BOB, HOME), How.FIRST, 1, 0),
+    Converse(0),
+    GoOut(2, 1),
+    Wait(40.0),
+    Forge(HOME, 0x30000),
+    Agree((ALICE, HOME), How.FIRST),
+    Converse(2),
+    ComeIn(0, 1, True),
+]
+
 
 @given(*LAW_2)
 @example(NEWCOMER, set())
+@example(SILENT_WITH_AN_EQUAL_SPI, set())
 def test_law_2_after_a_certain_verdict_no_other_host_receives_the_spi(steps: list[Step], talkative: set[Host]) -> None:
     world = World()
     world.talkative = talkative
