@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(params=["tcx", "clsact"])
+@pytest.fixture(params=["tcx", pytest.param("clsact", marks=pytest.mark.full)])
 def mode(request: pytest.FixtureRequest) -> AttachMode:
+    """How programs are attached; with clsact, for older kernels, whatever does not name it is tried with --full."""
     chosen: AttachMode = request.param
     return chosen

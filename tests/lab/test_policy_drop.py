@@ -46,6 +46,7 @@ def rule_for_house(findings: list[tuple[str, list[str]]]) -> str:
     return commands[0]
 
 
+@pytest.mark.full
 @pytest.mark.scenario("esp-native")
 def test_the_rule_that_doctor_and_up_name_lets_the_tunnels_pass(bed: Testbed, quiet: Progress) -> None:
     bed.router.command("nft", "-f", "-", script=HOUSE)
