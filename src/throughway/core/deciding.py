@@ -242,8 +242,9 @@ def _give_up_claims(state: PeerState, binding: Binding, left: Collection[Host]) 
         known = state.hosts.get(host)
         if known is not None and known.carried_over:
             known.carried_over -= 1
-            known.credits_out = max(0, known.credits_out - 1)
-            known.use_up_credit()
+            if known.credits_out:  # Else an SPI that the host sends has used it, which proves one of its own.
+                known.credits_out -= 1
+                known.use_up_credit()
     binding.claimants = binding.claimants.intersection(left) if len(left) > 1 else frozenset()
 
 

@@ -1,6 +1,7 @@
 """The part of the tracker that decides about ESP: who owns which SPI (see `bindings` and `deciding`)."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from throughway.core import deciding, ranking, repairing, resolving, strays
@@ -29,6 +30,9 @@ from throughway.core.verdicts import Basis, Unknown, Verdict
 
 _ROUTER_SAS: Final = "router-sas"
 """Holds the relation of the router and a peer for as long as the kernel has security associations."""
+
+_JUDGED_MAX: Final = 256
+"""Peers that are judged at once: some milliseconds, in which packets wait."""
 
 
 class EspPart:
@@ -249,7 +253,9 @@ class EspPart:
             return []
         state = self._peers[event.path]
         known = state.bindings.get(event.spi_to_inside)
-        if known.is_router_sa if known is not None else not self._bounds.has_room():
+        if known is not None and known.is_router_sa:
+            return []
+        if known is None and not self._bounds.has_room():
             return []
         self._bounds.mappings += known is None
         self._bounds.meet(ROUTER, event.path, _ROUTER_SAS, now, is_lasting=True)
@@ -292,19 +298,24 @@ class EspPart:
             self._bounds.touch(host.host, state.path.peer, at)
 
     def judge(self, now: float) -> list[Command]:
-        """Do what a whole reading of the counters shows, once for each.
+        """Do what a whole reading of the counters shows, once for each; the next peers of many.
 
         Where nothing is in use nothing is judged: silence tells only beside what comes.
         """
         commands: list[Command] = []
-        for path in self._in_use:
+        for path in list(islice(self._in_use, _JUDGED_MAX)):
+            del self._in_use[path]
             state = self._peers.get(path)
             if state is not None and state.judged_at < now:
                 state.judged_at = now
                 state.judged_count += 1
                 commands += self._judge(state, now)
-        self._in_use.clear()
         return commands
+
+    @property
+    def has_to_judge(self) -> bool:
+        """Whether peers are left that the last reading told of."""
+        return bool(self._in_use)
 
     def _judge(self, state: PeerState, now: float) -> list[Command]:
         """Do what takes seconds to show: who is silent, who only sends, what has to be traced."""

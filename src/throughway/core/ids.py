@@ -16,7 +16,7 @@ class _Hashed(IPv4Address):
 
     def __init__(self, address: IPv4Address) -> None:
         super().__init__(int(address))
-        self._hashed = hash(address)
+        self._hashed = super().__hash__()
 
     def __hash__(self) -> int:
         return self._hashed

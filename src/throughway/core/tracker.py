@@ -218,6 +218,11 @@ class Tracker:
         """Say what is believed of an SPI that comes from a peer."""
         return self._esp.verdict(path, spi)
 
+    @property
+    def has_to_judge(self) -> bool:
+        """Whether the last reading told of more peers than are judged at once. One of no counters goes on with them."""
+        return self._esp.has_to_judge
+
     def owner(self, key: FlowKey) -> Host | None:
         """Say who alone gets a flow to the inside, whichever its protocol."""
         match key.protocol:

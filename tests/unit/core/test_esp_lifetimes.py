@@ -242,6 +242,19 @@ def test_an_adopted_contest_takes_no_credit_of_what_is_negotiated_after_it(play:
     assert play.candidates(PEER, IN_3) == {ALICE, CAROL}, "what is forgotten leaves no credit behind"
 
 
+def test_an_spi_that_is_sent_after_a_restart_keeps_its_credit_when_an_adopted_contest_ends(play: Playbook) -> None:
+    """The exchange for it passed while nobody looked: who sends it owns one more to the inside, too."""
+    contested = [adopted(to_inside(PEER, spi), ALICE, BOB, at=play.now) for spi in (IN_1, IN_2)]
+    sent = [adopted(to_peer(host, PEER, spi), host, at=play.now) for host, spi in ((ALICE, OUT_A), (BOB, OUT_B))]
+    tell(play, MappingsAdopted((*contested, *sent)), EspFromInside(ALICE, PEER, OUT_C, 1))
+    tell(play, HostDisowned(BOB, PEER, IN_1, RefusalKind.INVALID_SPI))
+    tell(play, HostDisowned(ALICE, PEER, IN_2, RefusalKind.INVALID_SPI))
+    in_use = [to_inside(PEER, IN_1), to_inside(PEER, IN_2), to_peer(ALICE, PEER, OUT_C), to_peer(BOB, PEER, OUT_B)]
+    play.wait_until(play.now + LIMITS.unseen_s + 60, lambda: counters(play.now, *in_use))
+    tell(play, *ikev2_start(CAROL, PEER, 0xC), EspUnclaimed(PATH, IN_3, 1))
+    assert play.candidates(PEER, IN_3) == {ALICE, CAROL}
+
+
 def test_a_flood_does_not_push_out_what_was_adopted() -> None:
     play = Playbook(Limits(uncredited_spis_per_peer_max=2, uncredited_spis_per_host=1))
     tell(play, MappingsAdopted((adopted(to_inside(PEER, IN_1), ALICE), adopted(to_inside(PEER, IN_2), ALICE, BOB))))

@@ -289,6 +289,16 @@ def test_what_anybody_can_forge_does_not_push_out_what_a_host_has_assigned() -> 
     play >> comes(2000) << Refuse(back(2000), Reason.REFUSED, "mappings.limit")
 
 
+def test_nor_what_was_adopted_and_what_has_ended_makes_room_first() -> None:
+    play = Playbook(Limits(spis_per_host_and_peer_max=3, uncredited_spis_per_peer_max=8))
+    play >> MappingsAdopted((adopted(back(IN_A), ALICE),))
+    manage(play, ALICE, IN_B, OUT_A)
+    play >> comes(2000) << Refuse(back(2000), Reason.REFUSED, "mappings.limit")
+    play >> says(ALICE, DISCONNECT, local=IN_B)
+    play >> comes(2001)
+    assert [play.tracker.owner(back(name)) for name in (IN_A, IN_B, 2001)] == [ALICE, None, ALICE]
+
+
 @pytest.mark.parametrize("attack", ["assigns", "sends", "comes"])
 def test_flows_are_bounded(attack: str) -> None:
     limits = Limits(spis_per_host_and_peer_max=4, uncredited_spis_per_peer_max=3, mappings_max=64)

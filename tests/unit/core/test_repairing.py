@@ -88,6 +88,16 @@ def test_a_reading_that_comes_in_pieces_is_judged_with_its_last_one(play: Playbo
     assert play.candidates(PEER, IN_1) == {ALICE, BOB}
 
 
+def test_many_peers_are_judged_some_at_a_time() -> None:
+    play = Playbook(Limits(peers_per_host_max=300))
+    peers = [Peer(IPv4Address("203.0.113.0") + n) for n in range(300)]
+    tell(play, *(EspFromInside(ALICE, peer, out_of(ALICE), 1) for peer in peers))
+    play >> CountersRead(tuple(FlowCount(to_peer(ALICE, peer, out_of(ALICE)), 2, 0, play.now) for peer in peers))
+    assert play.tracker.has_to_judge
+    moves(play)
+    assert not play.tracker.has_to_judge
+
+
 def test_what_nothing_comes_with_is_offered_to_nobody(play: Playbook) -> None:
     has_tunnels(play, ALICE, IN_1, IN_2)
     only_sends(play, BOB)
