@@ -16,7 +16,7 @@ from operator import or_
 from typing import Final, Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Path, Peer, UdpPort
+from throughway.core.ids import Host, Path, Peer, UdpPort, hashed
 
 LAYOUT_VERSION: Final = 6
 SLOTS_MAX: Final = 16
@@ -256,18 +256,21 @@ def pack_key(key: FlowKey) -> bytes:
 
 
 @lru_cache(maxsize=1 << 16)
-def _address(packed: bytes) -> IPv4Address:
-    """Make an address, the same object for the same bytes: a table of a million flows has few of them."""
-    return IPv4Address(packed)
+def address_of(packed: bytes) -> IPv4Address:
+    """Make an address, the same object for the same bytes, which is quick to be looked up.
+
+    A table of a million flows has few addresses, and a thousand new flows a second have them in a dozen tables each.
+    """
+    return hashed(Host(IPv4Address(packed)))
 
 
 def unpack_key(data: bytes) -> FlowKey:
     """Read a `struct flow_key`. A direction that we never write is a ValueError."""
     first, packed_peer, discriminator, protocol, direction, port, _ = LAYOUTS["flow_key"].format.unpack(data)
-    peer = Peer(_address(packed_peer))
+    peer = Peer(address_of(packed_peer))
     if Direction(direction) is Direction.TO_INSIDE:
         return FlowKey.to_inside(protocol, Path(peer, struct.unpack("=I", first)[0]), discriminator, port)
-    return FlowKey.to_peer(protocol, Host(_address(first)), peer, discriminator, port)
+    return FlowKey.to_peer(protocol, Host(address_of(first)), peer, discriminator, port)
 
 
 def pack_sender_key(key: FlowKey, slot: int) -> bytes:
@@ -304,7 +307,7 @@ class MappingRecord:
     def unpack(cls, data: bytes) -> Self:
         """Read a `struct mapping`."""
         host, flags, packets, size, last_ns, created_ns, slot, _ = LAYOUTS["mapping"].format.unpack(data)
-        return cls(Host(_address(host)), MappingFlag(flags), packets, size, last_ns, created_ns, slot)
+        return cls(Host(address_of(host)), MappingFlag(flags), packets, size, last_ns, created_ns, slot)
 
 
 def pack_fan_out(hosts: Sequence[Host]) -> bytes:
@@ -315,7 +318,7 @@ def pack_fan_out(hosts: Sequence[Host]) -> bytes:
 def unpack_fan_out(data: bytes) -> tuple[Host, ...]:
     """Read the hosts of a `struct fan_out`."""
     count, hosts = LAYOUTS["fan_out"].format.unpack(data)
-    return tuple(Host(IPv4Address(hosts[4 * i : 4 * i + 4])) for i in range(min(count, FAN_OUT_MAX)))
+    return tuple(Host(address_of(hosts[4 * i : 4 * i + 4])) for i in range(min(count, FAN_OUT_MAX)))
 
 
 @dataclass(frozen=True, slots=True)

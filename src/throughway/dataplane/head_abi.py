@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
-from ipaddress import IPv4Address
 from struct import Struct
 from typing import Final
 
 from throughway.catalogue.protocol import Side
 from throughway.core.ids import Host, Peer
-from throughway.dataplane.abi import Layout, layout
+from throughway.dataplane.abi import Layout, address_of, layout
 from throughway.detect.prefilters import WORD_SIZE, WORDS_MAX, Prefilter, Word
 from throughway.sessions.facts import FlowName
 
@@ -134,8 +133,8 @@ def unpack_flow_name(key: bytes) -> FlowName:
     """Read a `struct head_key`."""
     host, peer, source, destination, protocol, _, _ = _KEY.format.unpack(key)
     return FlowName(
-        Host(IPv4Address(host)),
-        Peer(IPv4Address(peer)),
+        Host(address_of(host)),
+        Peer(address_of(peer)),
         protocol,
         int.from_bytes(source, "big"),
         int.from_bytes(destination, "big"),

@@ -7,7 +7,7 @@ from typing import Self
 
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, Peer
-from throughway.dataplane.abi import LAYOUTS, TRACE_TIMES, FragmentState, ObservedKind, PuntKind, unpack_key
+from throughway.dataplane.abi import LAYOUTS, TRACE_TIMES, FragmentState, ObservedKind, PuntKind, address_of, unpack_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class ObservedRecord:
         )
         return cls(
             ObservedKind(kind),
-            Host(IPv4Address(host)),
-            Peer(IPv4Address(peer)),
+            Host(address_of(host)),
+            Peer(address_of(peer)),
             Direction(direction),
             protocol,
             at_ns,

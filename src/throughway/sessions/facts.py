@@ -6,7 +6,7 @@ them, one pair of ports. Times are monotonic seconds.
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from throughway.core.events import IkeExchange
 from throughway.core.ids import ROUTER, Host, Peer
@@ -18,9 +18,11 @@ def device_name(device: Host) -> str:
     return "router" if device == ROUTER else str(device)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class FlowName:
-    """A flow as its device sends it. The ports are 0 for protocols that have none."""
+class FlowName(NamedTuple):
+    """A flow as its device sends it. The ports are 0 for protocols that have none.
+
+    A tuple, since it is the key of every table of flows and is looked up some twenty times for each new one.
+    """
 
     device: Host
     peer: Peer

@@ -1,7 +1,6 @@
 """Live detection: told once, by what the packets show, and within bounds."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from errno import EBUSY, ENOMEM
 from struct import pack
 
@@ -66,7 +65,7 @@ class Play:
     def flow(self, port: int = 4444, source: int = 40000, protocol: int = IpProtocol.UDP) -> FlowName:
         (fact,) = Play().up(INITIATION, port, source).told()
         assert isinstance(fact, Detected)
-        return replace(fact.flow, protocol=protocol)
+        return fact.flow._replace(protocol=protocol)
 
 
 def test_a_handshake_is_told_with_its_flow_family_and_evidence() -> None:

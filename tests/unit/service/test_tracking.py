@@ -120,8 +120,8 @@ def test_closed_connection_is_gone_at_once_and_no_longer_asked_for() -> None:
 
 def test_routers_own_flow_is_asked_for_by_its_address() -> None:
     kernel = Kernel()
-    kernel.detect(replace(NAME, device=ROUTER))
-    kernel.flows[replace(NAME, device=Host(OUTSIDE))] = replace(
+    kernel.detect(NAME._replace(device=ROUTER))
+    kernel.flows[NAME._replace(device=Host(OUTSIDE))] = replace(
         WIREGUARD,
         original=TrackedTuple(OUTSIDE, PEER, 40000, 51820),
         reply=TrackedTuple(PEER, OUTSIDE, 51820, 40000),
@@ -134,7 +134,7 @@ def test_routers_own_flow_is_asked_for_by_its_address() -> None:
 def test_flows_are_asked_for_in_slices_and_nothing_else_is() -> None:
     kernel = Kernel()
     for port in range(SLICE):
-        kernel.detect(replace(NAME, source=50000 + port))
+        kernel.detect(NAME._replace(source=50000 + port))
     kernel.detect(FlowName(HOST, PEER, IpProtocol.ESP), "esp")
     kernel.read()
     assert kernel.asked == [SLICE, 1]
