@@ -113,6 +113,7 @@ class Session:
     last_at: float
     walk: Walk = field(default_factory=Walk)
     flows: dict[FlowName, Flow] = field(default_factory=dict)
+    """Those that began first before the others."""
     talks: dict[tuple[int, IkeExchange, int], Talk] = field(default_factory=dict)
     """IKE exchanges by IKE SA, kind and number, the one that spoke last at the end."""
     refused: Refused | None = None
@@ -144,7 +145,9 @@ class Session:
         """Forget a flow where there is no room for another one, and say which: one that is gone, else the oldest."""
         if len(self.flows) < FLOWS_MAX:
             return None
-        oldest = min(self.flows, key=lambda name: (not self.flows[name].is_gone, self.flows[name].first_at))
+        oldest = next((name for name, flow in self.flows.items() if flow.is_gone), None)
+        if oldest is None:
+            oldest = next(iter(self.flows))
         del self.flows[oldest]
         return oldest
 
@@ -219,8 +222,10 @@ class Session:
             return True
         if self.family == PPTP and not self.walk.has(Step.CARRYING_DATA):
             return True
-        flows, talks = self.flows.values(), self.talks.values()
-        return any(flow.unanswered.packets for flow in flows) or any(talk.asked for talk in talks)
+        for flow in self.flows.values():
+            if flow.unanswered.packets:
+                return True
+        return any(talk.asked for talk in self.talks.values())
 
     @property
     def is_gone(self) -> bool:
