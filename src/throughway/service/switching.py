@@ -136,6 +136,8 @@ class Switching:
     def _act(self, changes: Iterable[Change]) -> tuple[int, int]:
         """Carry out changes, those of the packet filter first; return how many flows are blocked, and no more."""
         changes = list(changes)
+        if not changes:
+            return 0, 0
         blocked = [change for change in changes if isinstance(change, Blocked)]
         lifted = [change for change in changes if isinstance(change, Lifted)]
         if self._gateway is not None:

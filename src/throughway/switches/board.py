@@ -47,14 +47,24 @@ class Board:
         self.switches: Final = switches
         self._set: Final = {(one.name, one.place.at): one.position for one in switches}
         self._protocols: Final = {protocol.id: protocol for protocol in catalogue}
+        self._with_exceptions: Final = {one.name for one in switches if not one.place.is_everywhere}
+        self._everywhere: Final = {protocol.id: self._anywhere(protocol) for protocol in catalogue}
 
     def ruling(self, protocol: str, device: Address | None = None, peer: Address | None = None) -> Ruling:
         """Say which position of a protocol holds between a device and a peer; None is everybody. The ID must exist."""
         known = self._protocols[protocol]
-        for place in dict.fromkeys(((device, peer), (device, None), (None, peer), (None, None))):
-            if found := self._at(known, place):
-                return found
-        return Ruling(Position(known.switch.default.value), known.id)
+        if known.id in self._with_exceptions or known.family in self._with_exceptions:
+            for place in dict.fromkeys(((device, peer), (device, None), (None, peer))):
+                if found := self._at(known, place):
+                    return found
+        return self._everywhere[protocol]
+
+    def _anywhere(self, protocol: Protocol) -> Ruling:
+        return self._at(protocol, EVERYWHERE.at) or Ruling(Position(protocol.switch.default.value), protocol.id)
+
+    def has(self, protocol: str) -> bool:
+        """Whether the catalogue has a protocol with this ID."""
+        return protocol in self._protocols
 
     def is_off(self, protocol: str, device: Address, peer: Address) -> bool:
         """Whether a protocol is blocked between a device and a peer. Unknown protocols are not."""
