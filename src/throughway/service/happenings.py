@@ -1,6 +1,7 @@
 """The latest events, for whoever asks over the control socket: a ring with a cursor."""
 
 import secrets
+import time
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ EVENTS_MAX: Final = 4096
 _VALUE_CHARACTERS_MAX: Final = 512
 """Of a field that is neither a number nor a flag."""
 
+_Kept = tuple[float, str, Mapping[str, object]]
+"""When it happened, in seconds of the wall clock, its name and its fields."""
+
 
 class Happenings:
     """Keeps the latest events. A cursor is the run of the daemon and the number of an event: `5f3a9c01-17`."""
@@ -23,15 +27,13 @@ class Happenings:
     def __init__(self, run: str | None = None) -> None:
         """Begin a run; its name is random, so that no cursor of another one fits."""
         self._run: Final = run or secrets.token_hex(4)
-        self._events: Final[deque[HappenedEvent]] = deque(maxlen=EVENTS_MAX)
+        self._events: Final[deque[_Kept]] = deque(maxlen=EVENTS_MAX)
         self._last = 0
 
     def add(self, name: str, fields: Mapping[str, object], at: datetime | None = None) -> None:
-        """Keep one event."""
+        """Keep one event, to be written when somebody asks: most never are. Its fields must not change any more."""
         self._last += 1
-        when = (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        plain = {key: _plain(value) for key, value in fields.items()}
-        self._events.append(HappenedEvent(cursor=self._cursor(self._last), at=when, name=name, fields=plain))
+        self._events.append((at.timestamp() if at else time.time(), name, fields))
 
     def page(self, query: EventsQuery) -> EventPage:
         """Return what followed a cursor. Raises RequestRefused for what is no cursor."""
@@ -39,7 +41,8 @@ class Happenings:
         oldest = self._last - len(self._events) + 1
         missed = 0 if query.after is None or is_other_run else max(0, oldest - after - 1)
         skipped = max(0, after - oldest + 1)
-        cut = tuple(islice(self._events, skipped, skipped + query.limit))
+        kept = enumerate(islice(self._events, skipped, skipped + query.limit), oldest + skipped)
+        cut = tuple(self._written(number, one) for number, one in kept)
         reached = oldest + skipped + len(cut) - 1
         return EventPage(
             events=cut,
@@ -48,6 +51,12 @@ class Happenings:
             is_other_run=is_other_run,
             has_more=reached < self._last,
         )
+
+    def _written(self, number: int, kept: _Kept) -> HappenedEvent:
+        at, name, fields = kept
+        when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        plain = {key: _plain(value) for key, value in fields.items()}
+        return HappenedEvent(cursor=self._cursor(number), at=when, name=name, fields=plain)
 
     def _cursor(self, number: int) -> str:
         return f"{self._run}-{number}"

@@ -1,6 +1,6 @@
 """A reader of events loses none without being told how many."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -86,3 +86,13 @@ def test_what_the_log_keeps_back_is_an_event_all_the_same() -> None:
     for number in range(BURST + 5):
         teller.tell("thing.happened", number=number)
     assert numbers(teller.happenings) == list(range(BURST + 5))
+
+
+def test_event_has_the_time_at_which_it_happened_and_not_that_of_the_question() -> None:
+    happenings = Happenings("0a1b2c3d")
+    before = datetime.now(UTC)
+    happenings.add("thing.happened", {})
+    after = datetime.now(UTC)
+    for _ in range(2):
+        (event,) = happenings.page(EventsQuery()).events
+        assert before <= datetime.fromisoformat(event.at) + timedelta(milliseconds=1) <= after + timedelta(milliseconds=1)
