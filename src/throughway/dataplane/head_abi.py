@@ -141,6 +141,12 @@ def unpack_flow_name(key: bytes) -> FlowName:
     )
 
 
+def ends_of(key: bytes) -> tuple[int, tuple[bytes, int], tuple[bytes, int]]:
+    """Read the protocol of a `struct head_key`, and address and port of the device and of the peer."""
+    host, peer, source, destination, protocol, _, _ = _KEY.format.unpack(key)
+    return protocol, (host, int.from_bytes(source, "big")), (peer, int.from_bytes(destination, "big"))
+
+
 def pack_flow(state: HeadState, generation: int) -> bytes:
     """Write a `struct head_flow` of which no more than the state counts."""
     return LAYOUTS["head_flow"].format.pack(bytes(8), generation, state, 0, bytes(2), bytes(2))

@@ -4,7 +4,7 @@ from typing import Final, Protocol
 
 from throughway.core.ids import IpProtocol
 from throughway.service.telling import Teller
-from throughway.sessions.facts import Detected, Fact
+from throughway.sessions.facts import Detected, Fact, address_name
 from throughway.sessions.register import Register
 
 _TRANSPORTS: Final[dict[int, str]] = {IpProtocol.TCP: "tcp", IpProtocol.UDP: "udp"}
@@ -37,8 +37,8 @@ class FactTeller:
         self._teller.tell(
             "flow.detected",
             protocol=fact.protocol,
-            host=str(flow.device),
-            peer=str(flow.peer),
+            host=address_name(flow.device),
+            peer=address_name(flow.peer),
             port=f"{transport} {flow.destination}" if transport else "",
             evidence=fact.evidence,
         )

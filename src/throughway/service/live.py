@@ -67,10 +67,9 @@ class _Flow(Flow):
     __slots__ = ("is_granted", "told")
 
     def __init__(self, key: bytes, is_by_device: bool, at: float) -> None:
-        name = head_abi.unpack_flow_name(key)
-        inside, outside = (name.device.packed, name.source), (name.peer.packed, name.destination)
+        protocol, inside, outside = head_abi.ends_of(key)
         (source, source_port), (destination, port) = (inside, outside) if is_by_device else (outside, inside)
-        both = key_of(name.protocol, source, source_port, destination, port)
+        both = key_of(protocol, source, source_port, destination, port)
         super().__init__(both, source, destination, (source_port, port), at, _NOTES_MAX)
         self.told: str | None = None
         self.is_granted = False

@@ -5,17 +5,28 @@ them, one pair of ports. Times are monotonic seconds.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from throughway.core.events import IkeExchange
 from throughway.core.ids import ROUTER, Host, Peer
 from throughway.core.reasons import Reason
 
+NAMES_MAX: Final = 1 << 12
+"""Words for people that are remembered, of each kind: a thousand events a second are about few devices and peers."""
 
+
+@lru_cache(maxsize=NAMES_MAX)
 def device_name(device: Host) -> str:
     """Write a device for people; the router itself is one."""
     return "router" if device == ROUTER else str(device)
+
+
+@lru_cache(maxsize=NAMES_MAX)
+def address_name(address: IPv4Address) -> str:
+    """Write an address for people."""
+    return str(address)
 
 
 class FlowName(NamedTuple):
@@ -49,6 +60,10 @@ class Traffic:
     packets: int = 0
     bytes: int = 0
     last_at: float | None = None
+
+
+NOTHING: Final = Traffic()
+"""What no packet has passed of: one for all flows, since most of a thousand new ones a second never get further."""
 
 
 @dataclass(frozen=True, slots=True)

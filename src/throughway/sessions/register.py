@@ -22,6 +22,7 @@ from throughway.sessions.facts import (
     OutsideAddresses,
     Refused,
     SwitchedOff,
+    address_name,
     device_name,
 )
 from throughway.sessions.session import Session
@@ -297,7 +298,7 @@ class Register:
             if entry is None:
                 entry = self._begin(base, flow, family, now)
                 device = device_name(flow.device)
-                told.append(_told("session.started", entry, device=device, peer=str(flow.peer), family=family))
+                told.append(_told("session.started", entry, device=device, peer=address_name(flow.peer), family=family))
         session = entry.session
         if flow not in session.flows and (oldest := session.make_room()) is not None:
             del self._of_flow[oldest]
@@ -363,7 +364,7 @@ def _room_order(entry: Entry) -> tuple[bool, float]:
 
 
 def _id(device: Host, peer: Peer, family: str, port: int | None) -> str:
-    base = f"{family}-{device_name(device)}-{peer}"
+    base = f"{family}-{device_name(device)}-{address_name(peer)}"
     return base if port is None else f"{base}-{port}"
 
 

@@ -1,12 +1,25 @@
 """One session: the flows of one VPN use, what was seen of them, and the steps that this proves."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 from throughway.core.events import IkeExchange
 from throughway.core.ids import Host, IpProtocol, Peer
 from throughway.sessions.courses import Course, course_of
-from throughway.sessions.facts import Answered, Counted, Detected, FlowName, Negotiated, Refused, SwitchedOff, Traffic
+from throughway.sessions.facts import (
+    NAMES_MAX,
+    NOTHING,
+    Answered,
+    Counted,
+    Detected,
+    FlowName,
+    Negotiated,
+    Refused,
+    SwitchedOff,
+    Traffic,
+)
 from throughway.sessions.steps import Step, Taken, Walk
 
 FLOWS_MAX: Final = 32
@@ -18,7 +31,6 @@ EXCHANGES_MAX: Final = 16
 QUIET_S: Final = 10.0
 """A flow that was quiet for so long and then speaks in vain is asked whether somebody upstream has forgotten it."""
 
-
 PPTP: Final = "pptp"
 
 LARGE_BYTES: Final = 1200
@@ -29,6 +41,10 @@ KEEPALIVE_BYTES: Final = 80
 """Packets of this size and less want no answer in a tunnel that had some: the keepalive of NAT traversal has 29 bytes
 with its headers (RFC 3948 section 2.3), WireGuard's 60, OpenVPN's 68, and an acknowledgement of TCP 40 to 64. What
 passes through a tunnel makes larger ones."""
+
+_UNANSWERED: Final = attrgetter("unanswered.packets")
+_ASKED: Final = attrgetter("asked")
+"""Of all flows and exchanges of a session at each fact about it, so by what is quickest."""
 
 
 @dataclass(slots=True)
@@ -54,13 +70,13 @@ class Flow:
     """The ID of what it was detected as; empty before."""
     confidence: float = 0.0
     evidence: str = ""
-    to_peer: Traffic = field(default_factory=Traffic)
-    to_inside: Traffic = field(default_factory=Traffic)
+    to_peer: Traffic = NOTHING
+    to_inside: Traffic = NOTHING
     translated_to: str = ""
     control_to_peer: int = 0
     control_to_inside: int = 0
     """Packets of its own negotiation that share the flow with data: IKE on UDP 4500."""
-    unanswered: Traffic = field(default_factory=Traffic)
+    unanswered: Traffic = NOTHING
     """What the device sent since the peer's last packet, at the latest reading."""
     unanswered_since: float | None = None
     quiet_before_s: float = 0.0
@@ -84,7 +100,7 @@ class Flow:
         has_answer = answers > 0 and not (self.lacks_large and answer_bytes <= answers * KEEPALIVE_BYTES)
         more, more_bytes = sent.packets - self.to_peer.packets, sent.bytes - self.to_peer.bytes
         if has_answer:
-            self.unanswered, self.unanswered_since, self.quiet_before_s = Traffic(), None, 0.0
+            self.unanswered, self.unanswered_since, self.quiet_before_s = NOTHING, None, 0.0
         elif more > 0 and (not came.packets or more_bytes > more * KEEPALIVE_BYTES):
             if self.unanswered_since is None:
                 self.unanswered_since = now
@@ -145,25 +161,29 @@ class Session:
         """Forget a flow where there is no room for another one, and say which: one that is gone, else the oldest."""
         if len(self.flows) < FLOWS_MAX:
             return None
-        oldest = next((name for name, flow in self.flows.items() if flow.is_gone), None)
-        if oldest is None:
-            oldest = next(iter(self.flows))
-        del self.flows[oldest]
-        return oldest
+        chosen = next(iter(self.flows))
+        for name, flow in self.flows.items():
+            if flow.is_gone:
+                chosen = name
+                break
+        del self.flows[chosen]
+        return chosen
 
     # What is told of it
 
     def on_asked(self, name: FlowName, now: float) -> list[Taken]:
         """Take note that the device asked for a flow which it does not get."""
         flow = self.flow(name, now)
-        return self.walk.show(Step.STARTED, flow.first_at, f"first packet to {self.peer}{_port(name)}")
+        return self.walk.show(Step.STARTED, flow.first_at, _begun(name.peer, name.protocol, name.destination))
 
     def on_detected(self, fact: Detected, now: float) -> list[Taken]:
         """Take what a flow was recognised as."""
         flow = self.flow(fact.flow, now)
         if fact.confidence >= flow.confidence:
             flow.protocol, flow.confidence, flow.evidence = fact.protocol, fact.confidence, fact.evidence
-        started = self.walk.show(Step.STARTED, flow.first_at, f"first packet to {self.peer}{_port(fact.flow)}")
+        started = self.walk.show(
+            Step.STARTED, flow.first_at, _begun(fact.flow.peer, fact.flow.protocol, fact.flow.destination)
+        )
         return started + self.walk.show(Step.DETECTED, now, fact.evidence)
 
     def on_counted(self, fact: Counted, now: float) -> list[Taken]:
@@ -222,10 +242,7 @@ class Session:
             return True
         if self.family == PPTP and not self.walk.has(Step.CARRYING_DATA):
             return True
-        for flow in self.flows.values():
-            if flow.unanswered.packets:
-                return True
-        return any(talk.asked for talk in self.talks.values())
+        return any(map(_UNANSWERED, self.flows.values())) or any(map(_ASKED, self.talks.values()))
 
     @property
     def is_gone(self) -> bool:
@@ -256,11 +273,13 @@ class Session:
         return fresh
 
 
-def _port(name: FlowName) -> str:
-    match name.protocol:
+@lru_cache(maxsize=NAMES_MAX)
+def _begun(peer: Peer, protocol: int, port: int) -> str:
+    """Say what started a session; one string for all sessions of which it is true."""
+    match protocol:
         case IpProtocol.TCP:
-            return f", TCP {name.destination}"
+            return f"first packet to {peer}, TCP {port}"
         case IpProtocol.UDP:
-            return f", UDP {name.destination}"
+            return f"first packet to {peer}, UDP {port}"
         case number:
-            return f", IP protocol {int(number)}"
+            return f"first packet to {peer}, IP protocol {int(number)}"

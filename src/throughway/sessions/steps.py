@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 
 class Step(IntEnum):
@@ -17,7 +18,11 @@ class Step(IntEnum):
     @property
     def words(self) -> str:
         """Name the step for people."""
-        return self.name.lower().replace("_", " ")
+        return _WORDS[self]
+
+
+_WORDS: Final = ("", *(step.name.lower().replace("_", " ") for step in Step))
+"""By the number of the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class Walk:
     """
 
     taken: list[Taken] = field(default_factory=list)
-    _shown: dict[Step, tuple[float, str]] = field(default_factory=dict)
+    _early: dict[int, tuple[float, str]] = field(default_factory=dict)
+    """What was shown of steps that wait for those before them."""
 
     @property
     def words(self) -> str:
@@ -53,11 +59,15 @@ class Walk:
         """Note evidence of a step; the first one counts. Return the steps that are taken by it."""
         if self.has(step):
             return []
-        self._shown.setdefault(step, (at, evidence))
-        fresh: list[Taken] = []
-        while (following := len(self.taken) + 1) <= Step.CARRYING_DATA and Step(following) in self._shown:
-            shown_at, words = self._shown.pop(Step(following))
-            before = self.taken[-1].at if self.taken else shown_at
-            self.taken.append(Taken(Step(following), max(before, shown_at), words))
-            fresh.append(self.taken[-1])
+        if step > len(self.taken) + 1:
+            self._early.setdefault(step, (at, evidence))
+            return []
+        fresh = [self._take(step, at, evidence)]
+        while early := self._early.pop(len(self.taken) + 1, None):
+            fresh.append(self._take(Step(len(self.taken) + 1), *early))
         return fresh
+
+    def _take(self, step: Step, at: float, evidence: str) -> Taken:
+        taken = Taken(step, max(at, self.taken[-1].at) if self.taken else at, evidence)
+        self.taken.append(taken)
+        return taken
