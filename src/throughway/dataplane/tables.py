@@ -25,6 +25,9 @@ _LAST_NS_AT: Final = abi.LAYOUTS["mapping"].offset_of("last_ns")
 _LOOKED_AT_MAX: Final = 250
 """Mappings that are read at a time: about 3 ms if all of them were used."""
 
+_TRACES_AT_ONCE: Final = 64
+"""Traces that are read at a time. They are large and mostly none, and are asked for twice a second."""
+
 _FIRST: Final = struct.pack("=I", 0)
 
 
@@ -182,7 +185,7 @@ class Tables:
 
     def traces(self) -> Iterator[FlowTrace]:
         """Read the times of all traced flows, in no order."""
-        for packed, value in self._traces.items():
+        for packed, value in self._traces.items(_TRACES_AT_ONCE):
             # Two processors may have noted at once, out of order by a hair.
             times = sorted(at / _NS for at in unpack_trace(value))
             yield FlowTrace(abi.unpack_key(packed), tuple(times))

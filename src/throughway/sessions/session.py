@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from operator import attrgetter
 from typing import Final
 
 from throughway.core.events import IkeExchange
@@ -42,10 +41,6 @@ KEEPALIVE_BYTES: Final = 80
 with its headers (RFC 3948 section 2.3), WireGuard's 60, OpenVPN's 68, and an acknowledgement of TCP 40 to 64. What
 passes through a tunnel makes larger ones."""
 
-_UNANSWERED: Final = attrgetter("unanswered.packets")
-_ASKED: Final = attrgetter("asked")
-"""Of all flows and exchanges of a session at each fact about it, so by what is quickest."""
-
 
 @dataclass(slots=True)
 class Talk:
@@ -58,6 +53,11 @@ class Talk:
     largest: int = 0
     """Bytes of the largest of those."""
     answers: int = 0
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether the device asked since the peer's last message."""
+        return self.asked > 0
 
 
 @dataclass(slots=True)
@@ -86,6 +86,11 @@ class Flow:
     is_gone: bool = False
     is_tracked: bool = False
     """Whether the kernel's connection tracking carries it."""
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether the device spoke since the peer's last packet."""
+        return self.unanswered.packets > 0
 
     @property
     def lacks_large(self) -> bool:
@@ -137,6 +142,8 @@ class Session:
     switched_off: SwitchedOff | None = None
     child_agreed_at: float | None = None
     """When an exchange that agrees on a child SA was last answered."""
+    _in_vain: int = 0
+    """How many flows and IKE exchanges the device speaks on without an answer."""
 
     @property
     def course(self) -> Course:
@@ -166,7 +173,7 @@ class Session:
             if flow.is_gone:
                 chosen = name
                 break
-        del self.flows[chosen]
+        self._in_vain -= self.flows.pop(chosen).is_in_vain
         return chosen
 
     # What is told of it
@@ -189,7 +196,9 @@ class Session:
     def on_counted(self, fact: Counted, now: float) -> list[Taken]:
         """Take a reading of a flow's counters."""
         flow = self.flow(fact.flow, now)
+        was_in_vain = flow.is_in_vain
         flow.read(fact, now)
+        self._in_vain += flow.is_in_vain - was_in_vain
         fresh: list[Taken] = []
         if self.walk.has(Step.CARRYING_DATA):
             return fresh
@@ -212,7 +221,8 @@ class Session:
         talk = self.talks.pop(key, None) or Talk(fact.exchange, now, now)
         self.talks[key] = talk
         if len(self.talks) > EXCHANGES_MAX:
-            del self.talks[next(iter(self.talks))]
+            self._in_vain -= self.talks.pop(next(iter(self.talks))).is_in_vain
+        self._in_vain += fact.from_device - talk.is_in_vain
         talk.last_at = now
         if fact.from_device:
             talk.asked += 1
@@ -242,7 +252,7 @@ class Session:
             return True
         if self.family == PPTP and not self.walk.has(Step.CARRYING_DATA):
             return True
-        return any(map(_UNANSWERED, self.flows.values())) or any(map(_ASKED, self.talks.values()))
+        return self._in_vain > 0
 
     @property
     def is_gone(self) -> bool:

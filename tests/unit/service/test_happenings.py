@@ -95,4 +95,6 @@ def test_event_has_the_time_at_which_it_happened_and_not_that_of_the_question() 
     after = datetime.now(UTC)
     for _ in range(2):
         (event,) = happenings.page(EventsQuery()).events
-        assert before <= datetime.fromisoformat(event.at) + timedelta(milliseconds=1) <= after + timedelta(milliseconds=1)
+        assert (
+            before <= datetime.fromisoformat(event.at) + timedelta(milliseconds=1) <= after + timedelta(milliseconds=1)
+        )
