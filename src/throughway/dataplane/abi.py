@@ -7,6 +7,7 @@ there; all numbers are in the machine's order.
 """
 
 import struct
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -16,7 +17,7 @@ from operator import or_
 from typing import Final, Self
 
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import Host, Path, Peer, UdpPort, hashed
+from throughway.core.ids import Host, Peer, UdpPort, hashed
 
 LAYOUT_VERSION: Final = 6
 SLOTS_MAX: Final = 16
@@ -269,8 +270,9 @@ def unpack_key(data: bytes) -> FlowKey:
     first, packed_peer, discriminator, protocol, direction, port, _ = LAYOUTS["flow_key"].format.unpack(data)
     peer = Peer(address_of(packed_peer))
     if Direction(direction) is Direction.TO_INSIDE:
-        return FlowKey.to_inside(protocol, Path(peer, struct.unpack("=I", first)[0]), discriminator, port)
-    return FlowKey.to_peer(protocol, Host(address_of(first)), peer, discriminator, port)
+        slot = int.from_bytes(first, sys.byteorder)
+        return FlowKey(Direction.TO_INSIDE, protocol, peer, discriminator, slot=slot, port=port)
+    return FlowKey(Direction.TO_PEER, protocol, peer, discriminator, Host(address_of(first)), port=port)
 
 
 def pack_sender_key(key: FlowKey, slot: int) -> bytes:

@@ -18,7 +18,7 @@ BpfDataPlane is for one thread. Nothing in it waits.
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Self
@@ -344,4 +344,4 @@ class BpfDataPlane:
 
 
 def _used_or_made(flow: InstalledFlow) -> FlowCount:
-    return flow.count if flow.count.packets else replace(flow.count, last_packet_at=flow.created_at)
+    return flow.count if flow.count.packets else FlowCount(flow.count.key, 0, flow.count.bytes, flow.created_at)

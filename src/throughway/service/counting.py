@@ -12,51 +12,53 @@ from throughway.core.events import FlowCount
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ports import InstalledFlow
 from throughway.service.noticing import flow_of
-from throughway.sessions.facts import Counted, Fact, FlowGone, FlowName, Traffic
+from throughway.sessions.facts import NOTHING, Counted, Fact, FlowGone, FlowName, Traffic
 from throughway.sessions.register import Register
 
 GONE: Final = "the gateway has forgotten its idle mappings"
 """Why a flow of the data plane is gone: its last mapping was removed (docs/limits.md)."""
+
+_NONE: Final = (0, 0)
+"""Packets and bytes of a mapping that nothing was read of."""
 
 
 @dataclass(slots=True)
 class _Tally:
     """The latest counters of a flow's mappings, and what they and those that were removed have carried together.
 
-    The sums are kept and not made at each reading: a flow may have hundreds of mappings, each read by itself.
+    The sums are kept and not made at each reading: a flow may have hundreds of mappings, each read by itself. Of a
+    million mappings every object counts, so there are packets and bytes alone of each, and `alone` is the one tuple for
+    all that are this flow's and no other's.
     """
 
-    counts: dict[FlowKey, FlowCount] = field(default_factory=dict)
+    alone: tuple[FlowName]
+    counts: dict[FlowKey, tuple[int, int]] = field(default_factory=dict)
     sums: dict[Direction, Traffic] = field(default_factory=dict)
     slot: int = 0
 
     def traffic(self, direction: Direction) -> Traffic:
         """Return what one direction has carried."""
-        return self.sums.get(direction, Traffic())
+        return self.sums.get(direction, NOTHING)
 
     def read(self, count: FlowCount) -> None:
         """Take the counters of a mapping in place of those before."""
-        before = self.counts.get(count.key)
-        self.counts[count.key] = count
-        self._add(count, 1)
-        if before is not None:
-            self._add(before, -1)
+        packets, octets = self.counts.get(count.key, _NONE)
+        self.counts[count.key] = (count.packets, count.bytes)
+        if count.packets:
+            self._add(count.key.direction, count.packets - packets, count.bytes - octets, count.last_packet_at)
+        elif packets:
+            self._add(count.key.direction, -packets, -octets, None)
 
     def withdraw(self, key: FlowKey) -> None:
         """Count a mapping no more, which is another flow's."""
-        count = self.counts.pop(key, None)
-        if count is not None:
-            self._add(count, -1)
+        packets, octets = self.counts.pop(key, _NONE)
+        if packets:
+            self._add(key.direction, -packets, -octets, None)
 
-    def _add(self, count: FlowCount, sign: int) -> None:
-        if not count.packets:
-            return
-        so_far = self.traffic(count.key.direction)
-        self.sums[count.key.direction] = Traffic(
-            so_far.packets + sign * count.packets,
-            so_far.bytes + sign * count.bytes,
-            max(so_far.last_at or 0.0, count.last_packet_at),
-        )
+    def _add(self, direction: Direction, packets: int, octets: int, last_at: float | None) -> None:
+        so_far = self.traffic(direction)
+        latest = max((at for at in (so_far.last_at, last_at) if at is not None), default=None)
+        self.sums[direction] = Traffic(so_far.packets + packets, so_far.bytes + octets, latest)
 
 
 class Counting:
@@ -89,15 +91,17 @@ class Counting:
         for other in before:
             if other not in names and other in self._tallies:
                 self._tallies[other].withdraw(key)
-        if names:
-            self._names[key] = names
-        else:
-            self._names.pop(key, None)
         for name in names:
-            tally = self._tallies.setdefault(name, _Tally())
-            tally.counts.setdefault(key, FlowCount(key, 0, 0, 0.0))
+            tally = self._tallies.get(name)
+            if tally is None:
+                tally = self._tallies[name] = _Tally((name,))
+            tally.counts.setdefault(key, _NONE)
             if key.direction is Direction.TO_PEER:
                 tally.slot = slot
+        if names:
+            self._names[key] = self._tallies[names[0]].alone if len(names) == 1 else names
+        else:
+            self._names.pop(key, None)
 
     def _removed(self, key: FlowKey) -> list[Fact]:
         facts: list[Fact] = []
@@ -120,7 +124,7 @@ class Counting:
                 self._hold(key, names, flow.slot)
             for name in self._names.get(key, ()):
                 tally = self._tallies[name]
-                if tally.counts.get(key) != flow.count:
+                if tally.counts.get(key) != (flow.count.packets, flow.count.bytes):
                     tally.read(flow.count)
                     self._moved[name] = None
 

@@ -49,10 +49,11 @@ from throughway.core.events import (
     TracesRead,
 )
 from throughway.core.limits import Limits
+from throughway.core.ports import InstalledFlow
 from throughway.core.reasons import Reason
 from throughway.core.tracker import Tracker
 from throughway.dataplane.adopt import Outcome
-from throughway.service import hearing, state, telling
+from throughway.service import hearing, pacing, state, telling
 from throughway.service.asked import Asked
 from throughway.service.book import Book
 from throughway.service.gateway import Gateway
@@ -69,9 +70,6 @@ log = structlog.get_logger()
 
 FLOWS_SLICE: Final = 250
 """Mappings that are read at a time: about 3 ms."""
-
-COUNTERS_REST: Final = 20
-"""Reading rests for this many times as long as it took: a full table costs 5 % of a core and not all of it."""
 
 
 class Daemon:
@@ -296,24 +294,24 @@ class Daemon:
     async def _read_counters(self) -> None:
         """Read the counters of what was used since the last time, in slices, so that packets do not wait for them.
 
-        What an earlier run left was read at the start. It is not done so often that it costs much.
+        What an earlier run left was read at the start.
         """
         since = self._started_at
         while True:
             began = time.monotonic()
-            for flows in self._gateway.plane.used_flows(since):
-                if flows:
-                    counts = tuple(flow.count for flow in flows)
-                    self._handle(CountersRead(counts, is_last=False), time.monotonic())
-                    self._book.on_flows(flows, self._gateway.slots)
-                    self._pump()
-                await asyncio.sleep(0)
+            owed_s = await pacing.paced(self._gateway.plane.used_flows(since), self._read_piece)
             self._handle(CountersRead(()), time.monotonic())
             await self._book.settle(self._gateway.slots)
             since = began
             self._teller.tell_kept_back()
-            spent = time.monotonic() - began
-            await asyncio.sleep(max(self._limits.counters_every_s, spent * COUNTERS_REST))
+            left = self._limits.counters_every_s - (time.monotonic() - began)
+            await asyncio.sleep(max(left, owed_s))
+
+    def _read_piece(self, flows: tuple[InstalledFlow, ...]) -> None:
+        if flows:
+            self._handle(CountersRead(tuple(flow.count for flow in flows), is_last=False), time.monotonic())
+            self._book.on_flows(flows, self._gateway.slots)
+            self._pump()
 
     async def _read_traces(self) -> None:
         """Read when packets of contested flows came, while there are any."""
