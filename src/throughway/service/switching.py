@@ -148,14 +148,14 @@ class Switching:
                 self._live.forget(change.flow)
         for change in blocked:
             self._emit(SwitchedOff(change.flow, change.family, change.switch))
-            flow = change.flow
-            self._teller.tell(
-                "flow.blocked",
-                protocol=change.protocol,
-                device=str(flow.device),
-                peer=str(flow.peer),
-                switch=change.switch,
-            )
+            if not change.is_again:
+                self._teller.tell(
+                    "flow.blocked",
+                    protocol=change.protocol,
+                    device=str(change.flow.device),
+                    peer=str(change.flow.peer),
+                    switch=change.switch,
+                )
         for ended in lifted:
             self._emit(Admitted(ended.flow))
         return len(blocked), len(lifted)

@@ -23,12 +23,16 @@ FLOWS_PER_DEVICE_MAX: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The flow is to be blocked, since a switch says so: the ID of a protocol or family."""
+    """The flow is to be blocked, since a switch says so: the ID of a protocol or family.
+
+    `is_again` where it is blocked already, and no news to people.
+    """
 
     flow: FlowName
     protocol: str
     family: str
     switch: str
+    is_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class KnownFlows:
             ruling = board.ruling(known.protocol, flow.device, flow.peer)
             known.blocked_by = ruling.switch if ruling.position is Position.OFF else ""
         if known.blocked_by and (is_new or not was):
-            yield Blocked(flow, known.protocol, known.family, known.blocked_by)
+            yield Blocked(flow, known.protocol, known.family, known.blocked_by, is_again=bool(was))
         elif was and not known.blocked_by:
             yield Lifted(flow)
 

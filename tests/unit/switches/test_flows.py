@@ -80,7 +80,8 @@ def test_a_flow_that_is_detected_again_is_blocked_again() -> None:
     """Its time in the packet filter may be over."""
     known = KnownFlows()
     known.on_detected(detected(flow()), BOARDS[1])
-    assert len(known.on_detected(detected(flow()), BOARDS[1])) == 1
+    again = Blocked(flow(), "openvpn", "openvpn", "openvpn", is_again=True)
+    assert known.on_detected(detected(flow()), BOARDS[1]) == [again], "and people are told of it once"
     assert known.on_expired(flow()) == Lifted(flow())
     assert known.on_expired(flow()) is None
 
