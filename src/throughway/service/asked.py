@@ -1,5 +1,6 @@
 """What the control socket answers about sessions and events."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,6 +15,9 @@ from throughway.service import sessions
 from throughway.service.book import Book
 from throughway.service.happenings import Happenings
 from throughway.service.sessions import Rows
+
+KEPT_S: Final = 2.0
+"""For how long what was seen of the tracker serves the pages of a listing: of a million mappings it takes seconds."""
 
 
 class Asked:
@@ -33,6 +37,7 @@ class Asked:
         self._happenings: Final = happenings
         self._refresh: Final = refresh
         self._slots: Final = slots
+        self._kept: Rows | None = None
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -40,13 +45,22 @@ class Asked:
         return {"sessions": self._answer_sessions, "session": self._answer_session, "events": self._answer_events}
 
     def _rows(self) -> Rows:
-        return Rows(self._tracker, self._book.noticing, self._slots(), time.monotonic())
+        """Look at the tracker, and keep that for the pages which follow at once."""
+        rows = Rows(self._tracker, self._book.noticing, self._slots(), time.monotonic())
+        if self._kept is None:
+            asyncio.get_running_loop().call_later(KEPT_S, self._forget)
+        self._kept = rows
+        return rows
+
+    def _forget(self) -> None:
+        self._kept = None
 
     async def _answer_sessions(self, params: Params) -> SessionPage:
         query = SessionsQuery.from_json(params)
         if query.after is None:
             await self._refresh()
-        return sessions.page(self._book.register.entries(), self._rows().row, query)
+        rows = self._kept if query.after is not None and self._kept is not None else self._rows()
+        return sessions.page(self._book.register.entries(), rows.row, query)
 
     async def _answer_session(self, params: Params) -> Session:
         query = SessionQuery.from_json(params)
