@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -36,9 +36,6 @@ READ_EVERY_S: Final = 2.0
 READ_REST: Final = 20
 """Reading rests for this many times as long as it took: ten thousand sessions cost 5 % of a core, and not all of it."""
 
-MOVED_A_PIECE: Final = 16
-"""Flows that are told of at each piece of a reading. A flow has hundreds of mappings, in as many pieces."""
-
 SETTLED_AT_ONCE: Final = 100
 """Flows that are told of at a time when a reading is over: some milliseconds."""
 
@@ -69,44 +66,47 @@ class Book:
         for told in self.register.handle(fact, now):
             self._teller.tell(told.name, session=told.session, **told.fields)
 
-    def _tell_all(self, facts: Iterable[Fact]) -> None:
-        for fact in facts:
-            self._tell(fact)
-
     # What the daemon sees
 
     def on_report(self, report: Report) -> None:
         """Take note of what the data plane reports, before the tracker decides about it."""
-        self._tell_all(self.noticing.on_report(report))
+        self.tell(self.noticing.on_report(report))
 
     def on_command(self, command: Command) -> None:
         """Take note of a command that was carried out."""
-        self._tell_all(self.noticing.on_command(command))
-        self._tell_all(self._counting.on_command(command))
+        self.tell(self.noticing.on_command(command))
+        self.tell(self._counting.on_command(command))
 
-    def on_flows(self, flows: Iterable[InstalledFlow], slots: Slots) -> None:
-        """Take note of counters of mappings, a piece of a reading, which `settle` ends.
+    def on_flows(self, flows: Iterable[InstalledFlow]) -> None:
+        """Take note of counters of mappings, a piece of a reading; `moved` says what it showed.
 
         One that nobody told of is there since an earlier run.
         """
         flows = tuple(flows)
         now = time.monotonic()
         for flow in flows:
-            self._tell_all(self.noticing.on_going(flow.count, flow.hosts, now))
+            self.tell(self.noticing.on_going(flow.count, flow.hosts, now))
         self._counting.on_flows(flows)
-        self._tell_all(self._counting.moved(slots, MOVED_A_PIECE))
 
-    async def settle(self, slots: Slots) -> None:
-        """Tell the rest of what the pieces of a reading showed, and let packets be handled meanwhile."""
+    def moved(self, slots: Slots) -> Iterator[list[Fact]]:
+        """Say what the pieces of a reading showed, for `tell`, so much at a time that packets wait for milliseconds.
+
+        It is for the end of a reading: what has come of a flow may be in another piece than what was sent, and a
+        reading may take long enough for that to look like silence.
+        """
         while facts := self._counting.moved(slots, SETTLED_AT_ONCE):
-            self._tell_all(facts)
-            await asyncio.sleep(0)
+            yield facts
+
+    def tell(self, facts: Iterable[Fact]) -> None:
+        """Tell facts to all listeners, this one included."""
+        for fact in facts:
+            self._tell(fact)
 
     def on_adopted(self, flows: Iterable[AdoptedFlow]) -> None:
         """Take note of what an earlier run left at work."""
         now = time.monotonic()
         for flow in flows:
-            self._tell_all(self.noticing.on_going(flow.count, flow.hosts, now))
+            self.tell(self.noticing.on_going(flow.count, flow.hosts, now))
 
     def on_addresses(self, addresses: Sequence[IPv4Address]) -> None:
         """Take note of our addresses outside."""
@@ -114,7 +114,7 @@ class Book:
 
     def on_refusals(self, refusals: Iterable[Refusal]) -> None:
         """Take note of what the tracker has refused lately: all that it remembers."""
-        self._tell_all(self.noticing.on_refusals(refusals))
+        self.tell(self.noticing.on_refusals(refusals))
 
     # Time
 
@@ -148,7 +148,7 @@ class Book:
         try:
             async for facts in self._tracking.read(outside):
                 catch_up()
-                self._tell_all(facts)
+                self.tell(facts)
         except (KernelRefused, OSError) as problem:
             if str(problem) != self._problem:
                 log.warning("tracked.unreadable", problem=str(problem))

@@ -7,6 +7,7 @@ are attached. A stop undoes it in the opposite order, unless everything is to st
 
 import asyncio
 import gc
+import math
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -300,8 +301,8 @@ class Daemon:
         while True:
             began = time.monotonic()
             owed_s = await pacing.paced(self._gateway.plane.used_flows(since), self._read_piece)
-            self._handle(CountersRead(()), time.monotonic())
-            await self._book.settle(self._gateway.slots)
+            owed_s += await pacing.paced(self._to_judge(), self._judge, burst_s=math.inf)
+            owed_s += await pacing.paced(self._book.moved(self._gateway.slots), self._book.tell, burst_s=math.inf)
             since = began
             self._teller.tell_kept_back()
             left = self._limits.counters_every_s - (time.monotonic() - began)
@@ -310,8 +311,17 @@ class Daemon:
     def _read_piece(self, flows: tuple[InstalledFlow, ...]) -> None:
         if flows:
             self._handle(CountersRead(tuple(flow.count for flow in flows), is_last=False), time.monotonic())
-            self._book.on_flows(flows, self._gateway.slots)
+            self._book.on_flows(flows)
             self._pump()
+
+    def _to_judge(self) -> Iterator[CountersRead]:
+        """End a reading, as often as there are peers left that it told of."""
+        while self._tracker.has_to_judge:
+            yield CountersRead(())
+
+    def _judge(self, end: CountersRead) -> None:
+        self._handle(end, time.monotonic())
+        self._pump()
 
     async def _read_traces(self) -> None:
         """Read when packets of contested flows came, while there are any."""
@@ -382,9 +392,11 @@ class Daemon:
         """Have the book of sessions as new as it can be, which costs as much as there are mappings."""
         flows = self._gateway.plane.flows()
         while piece := tuple(islice(flows, FLOWS_SLICE)):
-            self._book.on_flows(piece, self._gateway.slots)
+            self._book.on_flows(piece)
             await asyncio.sleep(0)
-        await self._book.settle(self._gateway.slots)
+        for facts in self._book.moved(self._gateway.slots):
+            self._book.tell(facts)
+            await asyncio.sleep(0)
         await self._book.read_tracked(self._gateway.outside_addresses, self._on_reports)
         self._book.on_refusals(self._tracker.refusals())
 

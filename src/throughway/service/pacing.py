@@ -19,12 +19,14 @@ async def paced(
     pieces: Iterator[_T],
     take: Callable[[_T], None],
     *,
+    burst_s: float = BURST_S,
     clock: Callable[[], float] = time.thread_time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> float:
     """Hand over all pieces, and return for how many seconds is still to be rested when they are through.
 
-    Both making a piece and taking it count as work, by the processor's time. Others have their turn after each.
+    Both making a piece and taking it count as work, by the processor's time. Others have their turn after each. What
+    may not take long is given an endless burst, and all its rest is owed.
     """
     spent = 0.0
     while True:
@@ -35,7 +37,7 @@ async def paced(
         spent += clock() - began
         if piece is None:
             return spent * REST
-        if spent >= BURST_S:
+        if spent >= burst_s:
             await sleep(spent * REST)
             spent = 0.0
         else:

@@ -57,9 +57,14 @@ class Desk:
             [
                 InstalledFlow((host,), FlowCount(key, packets, 100 * packets, at), self.now)
                 for key, packets in counted.items()
-            ],
-            (OUTSIDE,),
+            ]
         )
+        return self.settle()
+
+    def settle(self) -> "Desk":
+        """End a reading of counters."""
+        for facts in self.book.moved((OUTSIDE,)):
+            self.book.tell(facts)
         return self
 
     def rows(self) -> list[Session]:

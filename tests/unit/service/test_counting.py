@@ -1,14 +1,12 @@
 """What flows have carried, though their mappings come and go."""
 
-import asyncio
-
 from tests.unit.service.desk import ALICE, BOB, OUTSIDE, PEER, Desk
 from throughway.core.commands import InstallMapping, RemoveMapping
 from throughway.core.events import EspFromInside, FlowCount
 from throughway.core.flows import FlowKey
 from throughway.core.ids import IpProtocol, Path, Peer, Spi
 from throughway.core.ports import InstalledFlow
-from throughway.service.book import MOVED_A_PIECE
+from throughway.service.book import SETTLED_AT_ONCE
 from throughway.sessions.facts import Counted, Detected, FlowGone
 
 ESP = IpProtocol.ESP
@@ -57,7 +55,8 @@ def test_reading_that_says_nothing_new_tells_nothing() -> None:
 def test_contested_packets_count_for_each_candidate_until_it_is_decided() -> None:
     desk = Desk().happen(EspFromInside(ALICE, PEER, Spi(0x1001), 1), EspFromInside(BOB, PEER, Spi(0x1002), 1))
     flow = InstalledFlow((BOB, ALICE), FlowCount(BACK[0], 4, 400, desk.now), desk.now)
-    desk.book.on_flows([flow], (OUTSIDE,))
+    desk.book.on_flows([flow])
+    desk.settle()
     assert {(fact.flow.device, fact.to_inside.packets) for fact in counted(desk)} == {(ALICE, 4), (BOB, 4)}
     desk.facts.clear()
     desk.book.on_command(InstallMapping(BACK[0], ALICE))
@@ -73,19 +72,29 @@ def test_mapping_of_an_earlier_run_is_a_session_while_it_is_used() -> None:
     assert counted(desk)[-1].to_peer.packets == 7
     desk.facts.clear()
     idle = FlowCount(FlowKey.to_peer(ESP, BOB, PEER, 0x1002), 1, 100, desk.now - 1e6)
-    desk.book.on_flows([InstalledFlow((BOB,), idle, 0.0)], (OUTSIDE,))
+    desk.book.on_flows([InstalledFlow((BOB,), idle, 0.0)])
+    desk.settle()
     assert desk.facts == []
 
 
-def test_flows_that_moved_are_told_of_once_for_all_their_mappings() -> None:
-    """A piece of a reading tells of few, and the end of it of the rest."""
+def test_flows_that_moved_are_told_of_once_when_all_their_mappings_are_read() -> None:
+    """What has come may be in another piece than what was sent: told between them, it would look like silence."""
     desk = Desk()
-    peers = [Peer(PEER + number) for number in range(3 * MOVED_A_PIECE)]
-    keys = [FlowKey.to_peer(ESP, ALICE, peer, spi) for spi in range(0x1000, 0x1004) for peer in peers]
-    desk.count(ALICE, dict.fromkeys(keys, 1))
-    assert len(counted(desk)) == MOVED_A_PIECE
-    asyncio.run(desk.book.settle((OUTSIDE,)))
-    assert [fact.to_peer.packets for fact in counted(desk)] == [4] * len(peers)
+    desk.count(ALICE, dict.fromkeys((*OUT, *BACK), 1))
+    desk.facts.clear()
+    for keys in (OUT, BACK):
+        desk.book.on_flows([InstalledFlow((ALICE,), FlowCount(key, 3, 300, desk.now), 0.0) for key in keys])
+        assert counted(desk) == []
+    desk.settle()
+    (fact,) = counted(desk)
+    assert (fact.to_peer.packets, fact.to_inside.packets) == (3 * len(OUT), 3 * len(BACK))
+
+
+def test_what_moved_is_told_some_at_a_time() -> None:
+    desk = Desk()
+    keys = [FlowKey.to_peer(ESP, ALICE, Peer(PEER + number), 0x1000) for number in range(SETTLED_AT_ONCE + 1)]
+    desk.book.on_flows([InstalledFlow((ALICE,), FlowCount(key, 1, 100, desk.now), 0.0) for key in keys])
+    assert [len(facts) for facts in desk.book.moved((OUTSIDE,))] == [SETTLED_AT_ONCE, 1]
 
 
 def test_nothing_is_kept_of_flows_that_the_register_does_not_know() -> None:

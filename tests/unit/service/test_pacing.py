@@ -1,6 +1,7 @@
 """What is small is read at once; what is large is never more than a small part of the processor."""
 
 import asyncio
+import math
 
 from throughway.service.pacing import BURST_S, REST, paced
 
@@ -14,8 +15,9 @@ class Work:
         self.taken: list[int] = []
         self._pieces, self._piece_s = pieces, piece_s
 
-    def read(self) -> float:
-        return asyncio.run(paced(iter(range(self._pieces)), self._take, clock=lambda: self.now, sleep=self._sleep))
+    def read(self, burst_s: float = BURST_S) -> float:
+        pieces = iter(range(self._pieces))
+        return asyncio.run(paced(pieces, self._take, burst_s=burst_s, clock=lambda: self.now, sleep=self._sleep))
 
     def _take(self, piece: int) -> None:
         self.taken.append(piece)
@@ -44,3 +46,10 @@ def test_what_is_large_rests_while_it_is_read() -> None:
 
 def test_nothing_to_read_owes_nothing() -> None:
     assert Work(0, 1.0).read() == 0.0
+
+
+def test_what_may_not_take_long_rests_behind() -> None:
+    work = Work(1000, BURST_S / 4)
+    owed_s = work.read(math.inf)
+    assert not any(work.rests)
+    assert abs(owed_s - work.now * REST) < 1e-6
