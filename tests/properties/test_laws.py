@@ -27,20 +27,17 @@ from tests.properties.histories import (
     talkative_hosts,
     unfair,
 )
+from tests.properties.watches import AdoptedWatch, CertainWatch
 from tests.properties.world import HOSTS, PEERS, Sa, World
-from throughway.core.commands import Command, FanOut, InstallMapping, RemoveMapping
+from throughway.core.commands import Command, FanOut, InstallMapping
 from throughway.core.events import (
-    CountersRead,
-    EspFromInside,
     EspUnclaimed,
-    Event,
     HostDisowned,
-    IkeMessageSeen,
     RefusalKind,
 )
-from throughway.core.flows import Direction, FlowKey
+from throughway.core.flows import FlowKey
 from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
-from throughway.core.verdicts import Basis, Certain, Contested, Unknown, Verdict
+from throughway.core.verdicts import Contested, Unknown, Verdict
 
 REKEY_EVERY_S = 300.0
 PROBES = 12
@@ -96,75 +93,6 @@ SENDS_AFTER_UNSEEN_ANSWER: list[Step] = [
 @example(SENDS_AFTER_UNSEEN_ANSWER, set())
 def test_law_1_a_packet_reaches_its_owner_if_that_is_a_candidate(steps: list[Step], talkative: set[Host]) -> None:
     assert_owners_got_all(play(steps, talkative, is_fair=True))
-
-
-class CertainWatch:
-    """Remembers each Certain verdict until there is evidence against it, and fails when another host gets the SPI.
-
-    Evidence against a verdict: its host disowns the SPI; another host only sends, for so long that this may be its own;
-    where it rested on there being no other host (`Basis.ONLY_HOST`), one turns up or negotiates; where it rested on
-    answers (`Basis.ANSWERS`), its host says nothing any more. An idle mapping that is removed ends the matter.
-    """
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._certain: dict[tuple[Peer, Spi], Certain] = {}
-        self._sends_since: dict[tuple[Host, Peer], float] = {}
-        """Since when a host has sent with its latest SPI and had nothing."""
-        self._sent_at: dict[tuple[Host, Peer], float] = {}
-        """When a host sent last, as the counters tell it."""
-        world.on_event.append(self._before_event)
-        world.on_command.append(self._on_command)
-        world.on_delivery.append(self._on_delivery)
-
-    def look(self) -> None:
-        """Take note of the verdicts as they are now. One that was certain stays so without evidence."""
-        self._certain |= {
-            (path.peer, spi): verdict
-            for path, spi, verdict in self._world.tracker.bindings()
-            if isinstance(verdict, Certain)
-        }
-
-    def _before_event(self, event: Event) -> None:
-        match event:
-            case CountersRead(counts):
-                to_peer = [count for count in counts if count.key.direction is Direction.TO_PEER]
-                self._sent_at |= {(count.key.host, count.key.peer): count.last_packet_at for count in to_peer}
-            case HostDisowned(host, peer, spi):
-                verdict = self._certain.get((peer, spi))
-                if verdict is not None and verdict.host == host:
-                    del self._certain[peer, spi]
-            case EspFromInside(peer=peer) | IkeMessageSeen(peer=peer):
-                if isinstance(event, EspFromInside):
-                    self._sends_since[event.host, peer] = self._world.now
-                self._certain = {
-                    tunnel: verdict
-                    for tunnel, verdict in self._certain.items()
-                    if tunnel[0] != peer or verdict.basis.is_firm
-                }
-
-    def _on_command(self, command: Command) -> None:
-        match command:
-            case RemoveMapping(FlowKey(direction=Direction.TO_INSIDE) as key):
-                self._certain.pop((key.peer, Spi(key.discriminator)), None)
-            case FanOut(key, hosts):
-                long_ago = self._world.now - self._world.limits.one_way_s
-                is_one_way = any(self._sends_since.get((host, key.peer), self._world.now) <= long_ago for host in hosts)
-                if is_one_way or self._is_silent(key.peer, Spi(key.discriminator)):
-                    self._certain.pop((key.peer, Spi(key.discriminator)), None)
-
-    def _is_silent(self, peer: Peer, spi: Spi) -> bool:
-        """Tell whether the answers that a verdict rests on have ended."""
-        verdict = self._certain.get((peer, spi))
-        if verdict is None or verdict.basis is not Basis.ANSWERS:
-            return False
-        sent_at = self._sent_at.get((verdict.host, peer), self._world.now)
-        return self._world.now - sent_at >= self._world.limits.silence_s
-
-    def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
-        self._sends_since.pop((host, peer), None)
-        verdict = self._certain.get((peer, spi))
-        assert verdict is None or host == verdict.host, f"{spi:#x} of {verdict} came to {host}"
 
 
 LAW_2 = (histories(*unfair, conversing), talkative_hosts)
@@ -383,28 +311,3 @@ def test_law_8_after_a_restart_no_packet_of_a_known_tunnel_goes_elsewhere(
         history.play(step)
     world.settle()
     assert_owners_got_all(world)
-
-
-class AdoptedWatch:
-    """Fails when what was one host's before a restart comes to another one, until it is idle or disowned."""
-
-    def __init__(self, world: World) -> None:
-        self._known = {key: hosts for key, hosts in world.mappings().items() if len(hosts) == 1}
-        world.on_event.append(self._on_event)
-        world.on_command.append(self._on_command)
-        world.on_delivery.append(self._on_delivery)
-        assert world.mappings().items() >= self._known.items()
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, HostDisowned):
-            key = FlowKey.to_inside(IpProtocol.ESP, Path(event.peer), event.spi_to_inside)
-            if event.host in self._known.get(key, ()):
-                del self._known[key]
-
-    def _on_command(self, command: Command) -> None:
-        if isinstance(command, RemoveMapping):
-            self._known.pop(command.key, None)
-
-    def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
-        known = self._known.get(FlowKey.to_inside(IpProtocol.ESP, Path(peer), spi))
-        assert known is None or host in known, f"{spi:#x} of {known} came to {host}"

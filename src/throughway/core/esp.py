@@ -1,7 +1,6 @@
 """The part of the tracker that decides about ESP: who owns which SPI (see `bindings` and `deciding`)."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 from throughway.core import deciding, ranking, repairing, resolving, strays
@@ -24,15 +23,13 @@ from throughway.core.events import (
 )
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Peer, Spi, hashed
+from throughway.core.judging import Judging
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Tunnels
 from throughway.core.verdicts import Basis, Unknown, Verdict
 
 _ROUTER_SAS: Final = "router-sas"
 """Holds the relation of the router and a peer for as long as the kernel has security associations."""
-
-_JUDGED_MAX: Final = 256
-"""Peers that are judged at once: some milliseconds, in which packets wait."""
 
 
 class EspPart:
@@ -42,9 +39,8 @@ class EspPart:
         self._bounds: Final = bounds
         self._limits: Final = bounds.limits
         self._peers: Final[dict[Path, PeerState]] = {}
-        self._in_use: Final[dict[Path, None]] = {}
-        """Of whom the reading that goes on has said something."""
         self._tracing: Final = resolving.Tracing(bounds.limits)
+        self.judging: Final = Judging(self._peers, bounds, self._tracing)
 
     # Queries
 
@@ -277,56 +273,8 @@ class EspPart:
 
     def count(self, counts: Sequence[FlowCount], now: float) -> list[Command]:
         """Note which tunnels are in use."""
-        for count in counts:
-            for path in self._bounds.paths_of(count.key):
-                if state := self._peers.get(path):
-                    self._in_use[path] = None
-                    self._count(state, count)
+        self.judging.count(counts)
         return []
-
-    def _count(self, state: PeerState, count: FlowCount) -> None:
-        spi = Spi(count.key.discriminator)
-        at = count.last_packet_at
-        if count.key.direction is Direction.TO_INSIDE:
-            if (binding := state.bindings.get(spi)) and at > binding.last_packet_at:
-                repairing.received(state, binding, at)
-        elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
-            if at > sa.last_packet_at:
-                state.heard.add(host.host)
-            sa.last_packet_at = max(sa.last_packet_at, at)
-            host.last_seen_at = max(host.last_seen_at, at)
-            self._bounds.touch(host.host, state.path.peer, at)
-
-    def judge(self, now: float) -> list[Command]:
-        """Do what a whole reading of the counters shows, once for each; the next peers of many.
-
-        Where nothing is in use nothing is judged: silence tells only beside what comes.
-        """
-        commands: list[Command] = []
-        for path in list(islice(self._in_use, _JUDGED_MAX)):
-            del self._in_use[path]
-            state = self._peers.get(path)
-            if state is not None and state.judged_at < now:
-                state.judged_at = now
-                state.judged_count += 1
-                commands += self._judge(state, now)
-        return commands
-
-    @property
-    def has_to_judge(self) -> bool:
-        """Whether peers are left that the last reading told of."""
-        return bool(self._in_use)
-
-    def _judge(self, state: PeerState, now: float) -> list[Command]:
-        """Do what takes seconds to show: who is silent, who only sends, what has to be traced."""
-        heard = frozenset(state.heard)
-        state.heard.clear()
-        commands = resolving.pass_over(state, heard, now, self._limits)
-        commands += strays.take_back(state, now, self._limits)
-        commands += repairing.audit(state, now, self._limits)
-        commands += repairing.doubt_silent(state, now, self._limits)
-        commands += self._tracing.adjust(state)
-        return commands
 
     def expire(self, now: float) -> list[Command]:
         """Nothing of ESP is decided by a moment of its own."""

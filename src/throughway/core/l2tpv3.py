@@ -32,8 +32,6 @@ from throughway.core.l2tpv3_state import OVER_IP, Family, Incoming, L2tpHost, L2
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusals, Tunnels
 
-_UNASSIGNED: Final = frozenset({Origin.ALONE, Origin.ANSWER})
-
 _ENDING: Final = frozenset({4, 14})
 """Stop-Control-Connection-Notification and Call-Disconnect-Notify name IDs that are used no longer (RFC 3931
 section 3.1)."""
@@ -233,18 +231,16 @@ class L2tpPart:
     def _take(self, state: L2tpPeer, host: L2tpHost, discriminator: int, origin: Origin, now: float) -> list[Command]:
         """Make a host the owner of what comes from the peer; empty where there is no room.
 
-        What nobody assigned never pushes out what the host assigned to itself, now or before a restart: anybody outside
-        can forge it.
+        What nobody assigned never pushes out what the host assigned to itself: anybody outside can forge it.
         """
         own = host.incoming
-        crowd = [name for name, flow in own.items() if flow.origin is Origin.ALONE] if origin is Origin.ALONE else []
+        crowd = [name for name, flow in own.items() if flow.origin is origin is Origin.ALONE]
         if len(crowd) < self._limits.uncredited_spis_per_peer_max:
-            crowd = []
-            if len(own) >= self._limits.spis_per_host_and_peer_max:
-                crowd = [name for name, flow in own.items() if flow.has_ended or flow.origin in _UNASSIGNED]
-                if not crowd and origin is not Origin.ASSIGNED:
-                    return []
-                crowd = crowd or list(own)
+            is_full = len(own) >= self._limits.spis_per_host_and_peer_max
+            crowd = [name for name, flow in own.items() if is_full and flow.makes_room]
+            if is_full and not crowd and origin is not Origin.ASSIGNED:
+                return []
+            crowd = crowd or (list(own) if is_full else [])
         commands: list[Command] = []
         if crowd:
             commands += self._drop_incoming(state, min(crowd, key=lambda name: own[name].last_packet_at))

@@ -62,6 +62,11 @@ class Incoming:
     last_packet_at: float
     has_ended: bool = False
 
+    @property
+    def makes_room(self) -> bool:
+        """Whether it goes before others: it has ended, or no host assigned it, so that anybody may have forged it."""
+        return self.has_ended or self.origin in (Origin.ALONE, Origin.ANSWER)
+
 
 @dataclass(slots=True)
 class Outgoing:

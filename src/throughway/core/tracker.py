@@ -218,10 +218,10 @@ class Tracker:
         """Say what is believed of an SPI that comes from a peer."""
         return self._esp.verdict(path, spi)
 
-    @property
-    def has_to_judge(self) -> bool:
-        """Whether the last reading told of more peers than are judged at once. One of no counters goes on with them."""
-        return self._esp.has_to_judge
+    def ends_of_reading(self) -> Iterator[CountersRead]:
+        """End a reading of counters, as often as there are peers that it told of and that were not judged yet."""
+        while self._esp.judging.has_more:
+            yield CountersRead(())
 
     def owner(self, key: FlowKey) -> Host | None:
         """Say who alone gets a flow to the inside, whichever its protocol."""
@@ -309,7 +309,7 @@ class Tracker:
     def _on_counters_read(self, event: CountersRead, now: float) -> list[Command]:
         counts = {part: [count for count in event.counts if self._part(count.key) is part] for part in self._parts}
         commands = [command for part, own in counts.items() for command in part.count(own, now)]
-        return commands + (self._esp.judge(now) if event.is_last else [])
+        return commands + (self._esp.judging.judge(now) if event.is_last else [])
 
     def _part(self, key: FlowKey) -> _Part:
         return self._esp if key.protocol == IpProtocol.ESP else self._asked(key.protocol, key.port)

@@ -289,8 +289,7 @@ class Daemon:
                 self._teller.tell(name, **fields)
 
     def _wake(self) -> None:
-        self._handle(TimerExpired(), time.monotonic())
-        self._pump()
+        self._handle_now(TimerExpired())
 
     async def _read_counters(self) -> None:
         """Read the counters of what was used since the last time, in slices, so that packets do not wait for them.
@@ -301,7 +300,7 @@ class Daemon:
         while True:
             began = time.monotonic()
             owed_s = await pacing.paced(self._gateway.plane.used_flows(since), self._read_piece)
-            owed_s += await pacing.paced(self._to_judge(), self._judge, burst_s=math.inf)
+            owed_s += await pacing.paced(self._tracker.ends_of_reading(), self._handle_now, burst_s=math.inf)
             owed_s += await pacing.paced(self._book.moved(self._gateway.slots), self._book.tell, burst_s=math.inf)
             since = began
             self._teller.tell_kept_back()
@@ -314,13 +313,8 @@ class Daemon:
             self._book.on_flows(flows)
             self._pump()
 
-    def _to_judge(self) -> Iterator[CountersRead]:
-        """End a reading, as often as there are peers left that it told of."""
-        while self._tracker.has_to_judge:
-            yield CountersRead(())
-
-    def _judge(self, end: CountersRead) -> None:
-        self._handle(end, time.monotonic())
+    def _handle_now(self, event: Event) -> None:
+        self._handle(event, time.monotonic())
         self._pump()
 
     async def _read_traces(self) -> None:
@@ -328,8 +322,7 @@ class Daemon:
         while True:
             await asyncio.sleep(self._limits.traces_every_s)
             if traces := tuple(self._gateway.plane.traces()):
-                self._handle(TracesRead(traces), time.monotonic())
-                self._pump()
+                self._handle_now(TracesRead(traces))
 
     # Restart, and the world changing
 
