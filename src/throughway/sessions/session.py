@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 from throughway.core.events import IkeExchange
-from throughway.core.ids import Host, IpProtocol, Peer
+from throughway.core.ids import ROUTER, Host, IpProtocol, Peer
 from throughway.sessions.courses import Course, course_of
 from throughway.sessions.facts import (
     NAMES_MAX,
@@ -222,8 +222,10 @@ class Session:
         self.talks[key] = talk
         if len(self.talks) > EXCHANGES_MAX:
             self._in_vain -= self.talks.pop(next(iter(self.talks))).is_in_vain
-        self._in_vain += fact.from_device - talk.is_in_vain
         talk.last_at = now
+        if fact.from_device and self.device == ROUTER:
+            return []  # What the peer answers to the router itself nobody sees, so silence says nothing.
+        self._in_vain += fact.from_device - talk.is_in_vain
         if fact.from_device:
             talk.asked += 1
             talk.largest = max(talk.largest, fact.size)

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.sessions.story import ALICE, BOB, PEER, PRIVATE, PUBLIC, Story, esp, udp
 from tests.unit.sessions.test_register import IPSEC, ipsec_up
 from throughway.core.events import IkeExchange
-from throughway.core.ids import IpProtocol
+from throughway.core.ids import ROUTER, IpProtocol
 from throughway.core.reasons import Reason
 from throughway.sessions.diagnoses import TABLE
 from throughway.sessions.facts import FlowName, Refused, SwitchedOff, Traffic
@@ -29,6 +29,15 @@ def test_ike_that_nobody_answers() -> None:
     assert not story.code(IPSEC), "two messages may still be on their way"
     story.wait(WAIT_S)
     assert story.code(IPSEC) == "ike.unanswered"
+
+
+def test_nothing_is_said_of_answers_to_the_router_itself_which_nobody_sees() -> None:
+    story = Story()
+    story.detect(udp(ROUTER, 500), "ike", "ipsec")
+    for _ in range(4):
+        story.ike(ROUTER, IkeExchange.INITIAL, out=True)
+    story.wait(WAIT_S)
+    assert not story.code(f"ipsec-router-{PEER}")
 
 
 def test_ike_that_is_answered_late_recovers() -> None:
