@@ -245,9 +245,19 @@ ONE_EXCHANGE_SINCE_A_RESTART: list[Step] = [
     Converse(0),
 ]
 
+# The same where the peer began it: what the host says then is the answer.
+ONE_EXCHANGE_OF_THE_PEER: list[Step] = [
+    Agree((ALICE, HOME), How.FIRST),
+    Agree((BOB, HOME), How.FIRST),
+    Restart(),
+    Agree((BOB, HOME), How.CHILD_OF_PEER),
+    Converse(0),
+]
+
 
 @given(*LAW_6)
 @example(ONE_EXCHANGE_SINCE_A_RESTART, set(), 2)
+@example(ONE_EXCHANGE_OF_THE_PEER, set(), 2)
 def test_law_6_handling_the_same_event_twice_changes_nothing(
     steps: list[Step], talkative: set[Host], times_told: int
 ) -> None:

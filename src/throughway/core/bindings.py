@@ -178,9 +178,8 @@ class HostAtPeer:
     audits: int = 0
     audited_at: float = NEVER
     """How often, and when last, it was given copies to see whether a tunnel of others is its own."""
-    asking: tuple[int, object, int] | None = None
-    asked_at: float = NEVER
-    """The exchange in which the host last said something for the first time, and when."""
+    questions: dict[tuple[int, object, int], float | None] = field(default_factory=dict)
+    """The latest exchanges, and when the host asked: NEVER once that times no answer; None where the peer asked."""
     dormant: dict[Spi, None] = field(default_factory=dict)
     """Its SPIs to the inside that fell idle, the oldest first. Their credits stay used up."""
     is_adopted: bool = False
@@ -217,7 +216,7 @@ class HostAtPeer:
         if known is not None:
             known.is_answered = known.is_answered or known.began_inside != from_host
             return
-        _remember(self.exchanges, key, Exchange(began_at=now, began_inside=from_host))
+        remember(self.exchanges, key, Exchange(now, began_inside=from_host), EXCHANGES_REMEMBERED)
         self.credits_in += 1
         self.credits_out += 1
 
@@ -246,9 +245,9 @@ class HostAtPeer:
         self.take_back_rekey(now)
         if floated:
             self.native_ike_sas.pop(ike_sa, None)
-            _remember(self.floated_ike_sas, ike_sa, None)
+            remember(self.floated_ike_sas, ike_sa, None, EXCHANGES_REMEMBERED)
         elif ike_sa not in self.floated_ike_sas:
-            _remember(self.native_ike_sas, ike_sa, None)
+            remember(self.native_ike_sas, ike_sa, None, EXCHANGES_REMEMBERED)
 
     def take_back_rekey(self, now: float) -> None:
         """Take back the credit of the exchange that brought a new IKE SA in place of a child SA, once that is clear.
@@ -295,9 +294,10 @@ class HostAtPeer:
         self.credits_in = max(self.owned, self.credits_in - 1)
 
 
-def _remember(table: dict[_K, _V], key: _K, value: _V) -> None:
+def remember(table: dict[_K, _V], key: _K, value: _V, most: int) -> None:
+    """Note something, and forget the oldest where that is more than so many."""
     table[key] = value
-    if len(table) > EXCHANGES_REMEMBERED:
+    if len(table) > most:
         del table[next(iter(table))]
 
 

@@ -14,7 +14,7 @@ from heapq import nlargest
 from math import exp, log
 from typing import Final
 
-from throughway.core.bindings import NEVER, Binding, HostAtPeer, PeerState
+from throughway.core.bindings import NEVER, Binding, HostAtPeer, PeerState, remember
 from throughway.core.events import IkeMessageSeen
 from throughway.core.ids import Host
 from throughway.core.limits import Limits
@@ -69,6 +69,9 @@ the message."""
 _REPEATED_S: Final = 0.25
 """A message that comes again sooner was copied on its way; who waits for an answer in vain waits longer."""
 
+_QUESTIONS_REMEMBERED: Final = 8
+"""Exchanges of a host and a peer, of which an end may say something again."""
+
 _FEWEST: Final = 3
 _TOGETHER_S: Final = 2.0
 """SPIs that began within this time may have been matched with one beginning of a host."""
@@ -110,18 +113,25 @@ def _missed(took_s: float, round_trip_s: float) -> float:
 
 
 def time_answer(state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: float) -> None:
-    """Learn how far away the peer is, from how soon it answers what was said once; a copy says nothing new."""
+    """Learn how far away the peer is, from how soon it answers what was said once; a copy says nothing new.
+
+    What the peer asks and the host answers is timed nowhere: the peer's next copy of it would pass for an answer.
+    """
     asked = (event.initiator_spi, event.exchange, event.exchange_id)
+    if asked not in host.questions:
+        remember(host.questions, asked, now if event.from_host else None, _QUESTIONS_REMEMBERED)
+        return
+    asked_at = host.questions[asked]
+    if asked_at is None:
+        return
     if event.from_host:
-        if asked == host.asking and host.agreed_at < host.said_at <= now - _REPEATED_S:
+        if now - asked_at < _REPEATED_S:
+            return
+        if host.agreed_at < host.said_at <= now - _REPEATED_S:
             _time_lost_answer(state, host)
-        if asked != host.asking:
-            host.asking, host.asked_at = asked, now
-        elif now - host.asked_at >= _REPEATED_S:
-            host.asked_at = NEVER
-    elif asked == host.asking and host.asked_at != NEVER:
-        state.round_trip_s = min(state.round_trip_s, now - host.asked_at)
-        host.asked_at = NEVER
+    elif asked_at != NEVER:
+        state.round_trip_s = min(state.round_trip_s, now - asked_at)
+    host.questions[asked] = NEVER
 
 
 def _time_lost_answer(state: PeerState, host: HostAtPeer) -> None:

@@ -120,6 +120,25 @@ def test_a_copy_of_a_question_does_not_hide_how_far_away_the_peer_is() -> None:
     assert state.round_trip_s == pytest.approx(0.1), "what was answered and is copied then asks nothing"
 
 
+def test_what_the_peer_asks_and_its_copies_time_nothing() -> None:
+    """The answer of a host is no question, and the peer's copies of its own one are no answers."""
+    state, host = PeerState(Path(PEER)), a_host()
+    theirs = [asked(number, from_host=False) for number in (1, 2)]
+    answers = [asked(number) for number in (1, 2)]
+    for at, message in enumerate([*theirs, *theirs, *answers, *theirs, *answers, *theirs]):
+        time_answer(state, host, message, 10.0 + at / 100)
+    assert state.round_trip_s == 1.0
+
+
+def test_a_copy_of_an_older_question_leaves_both_timed_from_their_first() -> None:
+    state, host = PeerState(Path(PEER)), a_host()
+    for at, message in ((10.0, asked(1)), (10.1, asked(2)), (10.2, asked(1)), (10.5, asked(1, from_host=False))):
+        time_answer(state, host, message, at)
+    assert state.round_trip_s == 0.5
+    time_answer(state, host, asked(2, from_host=False), 10.55)
+    assert state.round_trip_s == pytest.approx(0.45)
+
+
 def test_an_spi_that_came_when_a_lost_answer_was_due_may_be_of_who_repeats_the_question(play: Playbook) -> None:
     """The peer uses the SA at once and its answer is lost. The next hosts' exchanges end when the SPI comes."""
     for number, host in enumerate(HOSTS):
