@@ -5,11 +5,11 @@ Law 7 for them is in test_law_7.py.
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.properties.clear_text import ClearWorld, Kill, Step, fair, killing, owners, unfair
-from tests.properties.world import World
+from tests.properties.clear_text import ClearWorld, Kill, Pass, SendUnmanaged, Step, fair, killing, owners, unfair
+from tests.properties.world import HOSTS, PEERS, World
 from throughway.core.commands import Command, FanOut, InstallMapping, RemoveMapping
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol
@@ -51,7 +51,17 @@ def test_law_2_clear_text_has_one_owner_until_it_is_given_up(steps: Sequence[Ste
 LAW_2_ANSWERS = (st.lists(st.one_of(*fair), min_size=3, max_size=20), st.sampled_from([0.0, 0.05, 1.5]))
 
 
+# The answer to what Alice begins late in her turn comes when Bob has been waiting for a whole one.
+BEGUN_LATE_IN_A_TURN: list[Step] = [
+    SendUnmanaged((HOSTS[0], PEERS[0]), 1),
+    Pass(1.0),
+    SendUnmanaged((HOSTS[0], PEERS[0]), 0),
+    SendUnmanaged((HOSTS[1], PEERS[0]), 0),
+]
+
+
 @given(*LAW_2_ANSWERS)
+@example(BEGUN_LATE_IN_A_TURN, 1.5)
 def test_law_2_what_a_peer_answers_within_a_turn_comes_to_nobody_else(steps: Sequence[Step], answer_s: float) -> None:
     play = ClearWorld(answer_s=answer_s)
     for step in steps:

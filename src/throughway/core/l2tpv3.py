@@ -6,7 +6,8 @@ session without control messages (an *unmanaged* one) is inferred: the next unkn
 the peer belongs to the host that has sent with one of its own and was not answered.
 
 It may be clear text, so it is never fanned out. That only one owner is possible is brought about: of the
-hosts whose new sessions the peer has not answered, one has its *turn*, and only its packets go out.
+hosts whose new sessions the peer has not answered, one has its *turn*, and only its packets go out. The turn lasts for
+`l2tpv3_turn_s` from the last of its sessions on; once another host waits, no more of them begin in it.
 
     waiting --the turn is free--> open --answered--> paired
        |                           |
@@ -157,17 +158,17 @@ class L2tpPart:
             return [Refuse(key, Reason.REFUSED, "mappings.limit")]
         host.waiting.setdefault(event.discriminator, now)
         self._wait_at[path] = None
-        if host.host == ROUTER or (state.turn == host.host and state.is_turn_taken(now)):
-            return self._give_turn(state, host, now) + self._next_turn(state, now)
-        return self._next_turn(state, now)
+        commands = self._give_turn(state, host, now) if host.host == ROUTER or state.is_alone(host, now) else []
+        return commands + self._next_turn(state, now)
 
     def _next_turn(self, state: L2tpPeer, now: float) -> list[Command]:
         """Let the next host out while nobody waits for an answer, and wake up when this may change."""
         commands: list[Command] = []
-        while (waiting := sorted(state.waiting(), key=lambda one: one[0])) and not state.is_turn_taken(now):
-            commands += self._give_turn(state, waiting[0][1], now)
+        while (waiting := state.waiting()) and not state.is_turn_taken(now):
+            commands += self._give_turn(state, waiting[0], now)
         if waiting:
-            commands.append(WakeAt(min(state.turn_until, waiting[0][0] + self._limits.l2tpv3_turn_s)))
+            longest = min(host.waiting_since for host in waiting)
+            commands.append(WakeAt(min(state.turn_until, longest + self._limits.l2tpv3_turn_s)))
         else:
             self._wait_at.pop(state.path, None)
         return commands
@@ -178,8 +179,7 @@ class L2tpPart:
         for other in state.hosts.values():
             if other is not host:
                 commands += self._close(state, other)
-        if state.turn != host.host or not state.is_turn_taken(now):
-            state.turn, state.turn_until = host.host, now + self._limits.l2tpv3_turn_s
+        state.turn, state.turn_until, host.turn_at = host.host, now + self._limits.l2tpv3_turn_s, now
         opening, host.waiting = host.waiting, {}
         for discriminator in opening:
             commands += self._open(state, host, discriminator, now)

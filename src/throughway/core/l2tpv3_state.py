@@ -1,6 +1,5 @@
 """What the tracker knows of the L2TP of one peer."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -91,6 +90,13 @@ class L2tpHost:
     outgoing: dict[int, Outgoing] = field(default_factory=dict)
     announced: dict[int, None] = field(default_factory=dict)
     waiting: dict[int, float] = field(default_factory=dict)
+    turn_at: float = float("-inf")
+    """When its latest turn began."""
+
+    @property
+    def waiting_since(self) -> float:
+        """When the first of the sessions that wait came."""
+        return min(self.waiting.values())
 
     def explains(self, discriminator: int) -> bool:
         """Whether it is known already what comes back for a flow to the peer.
@@ -147,13 +153,16 @@ class L2tpPeer:
         owner = self.owners.get(discriminator)
         return self.hosts[owner].incoming[discriminator] if owner is not None else None
 
-    def waiting(self) -> Iterator[tuple[float, L2tpHost]]:
-        """The hosts that wait for their turn, and since when."""
-        for host in self.hosts.values():
-            if host.waiting:
-                yield min(host.waiting.values()), host
+    def waiting(self) -> list[L2tpHost]:
+        """Who waits for a turn, first who had none for longest: two that are never answered hinder no third."""
+        hosts = [host for host in self.hosts.values() if host.waiting]
+        return sorted(hosts, key=lambda host: (host.turn_at, host.waiting_since))
 
     def is_turn_taken(self, now: float) -> bool:
         """Whether the host that has the turn may still wait for its answer alone."""
         holder = self.hosts.get(self.turn) if self.turn is not None else None
         return holder is not None and now < self.turn_until and bool(holder.all_unanswered)
+
+    def is_alone(self, host: L2tpHost, now: float) -> bool:
+        """Whether it is this host's turn, and no other one waits for the next."""
+        return self.turn == host.host and self.is_turn_taken(now) and all(one is host for one in self.waiting())

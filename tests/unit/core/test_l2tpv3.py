@@ -172,16 +172,51 @@ def test_more_sessions_of_the_host_whose_turn_it_is_go_out(play: Playbook) -> No
     assert play.mappings[out(BOB, OUT_B)] == (BOB,)
 
 
-def test_the_turn_is_not_made_longer_by_more_sessions(play: Playbook) -> None:
+def test_each_session_of_a_turn_is_waited_for_as_long(play: Playbook) -> None:
+    """Else an answer to the last of them came when another host has the turn, and went there."""
+    goes_out(play, ALICE, OUT_A)
+    play.now += LIMITS.l2tpv3_turn_s - 0.1
+    goes_out(play, ALICE, OUT_A + 1)
+    comes_to(play, ALICE, IN_A)
+    (play >> sends(BOB, OUT_B)).nothing()
+    play.wait_until(play.now + LIMITS.l2tpv3_turn_s - 0.1)
+    play >> comes(IN_A + 1)
+    assert play.mappings[back(IN_A + 1)] == (ALICE,)
+    assert play.mappings[out(BOB, OUT_B)] == (BOB,)
+
+
+def test_the_turn_is_not_made_longer_while_another_host_waits(play: Playbook) -> None:
     goes_out(play, ALICE, OUT_A)
     until = play.now + LIMITS.l2tpv3_turn_s
     play.now += 0.1
     (play >> sends(BOB, OUT_B)).nothing()
     for n in range(1, 10):
         play.now += 0.1
-        play >> sends(ALICE, OUT_A + n)
+        (play >> sends(ALICE, OUT_A + n)).nothing()
     play.wait_until(until)
     assert play.mappings == {out(BOB, OUT_B): (BOB,)}
+    play >> comes(IN_B)
+    assert {key.discriminator for key in play.mappings if key.host == ALICE} == {OUT_A + n for n in range(1, 10)}
+
+
+@pytest.mark.parametrize("every_s", [0.3, 0.7, 1.0, 2.0])
+@pytest.mark.parametrize("later_s", [0.0, 0.15, 0.4])
+def test_two_hosts_that_are_never_answered_hinder_no_third(every_s: float, later_s: float) -> None:
+    play = Playbook()
+    until = play.now + 15.0
+    names = {ALICE: OUT_A, BOB: OUT_B, CAROL: OUT_C}
+    due = {ALICE: play.now, BOB: play.now, CAROL: play.now + later_s}
+    silent_until = dict.fromkeys(names, 0.0)
+    while out(CAROL, OUT_C) not in play.mappings:
+        host = min(due, key=due.__getitem__)
+        assert due[host] < until, "Carol never had a turn"
+        for command in play.answers_until(due[host]):
+            if isinstance(command, Refuse):
+                silent_until[command.key.host] = play.now + LIMITS.refused_s
+        play.now = due[host]
+        due[host] += every_s
+        if out(host, names[host]) not in play.mappings and play.now >= silent_until[host]:
+            play >> sends(host, names[host])
 
 
 def test_a_managed_session_waits_for_nobody_and_keeps_nobody_waiting(play: Playbook) -> None:
