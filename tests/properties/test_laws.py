@@ -116,8 +116,23 @@ SILENT_WITH_AN_EQUAL_SPI: list[Step] = [
 ]
 
 
+# Alice only sends: all that she had were copies of Bob's, before his answers decided.
+NOTHING_BUT_COPIES: list[Step] = [
+    Agree((BOB, HOME), How.FIRST),
+    Agree((ALICE, HOME), How.FIRST),
+    GoOut(1, 1),
+    Agree((ALICE, HOME), How.FIRST),
+    Wait(2.0),
+    *[Converse(0)] * 2,
+    Agree((ALICE, HOME), How.FIRST),
+    Wait(0.1),
+    Converse(0),
+]
+
+
 @given(*LAW_2)
 @example(NEWCOMER, set())
+@example(NOTHING_BUT_COPIES, set())
 @example(SILENT_WITH_AN_EQUAL_SPI, set())
 def test_law_2_after_a_certain_verdict_no_other_host_receives_the_spi(steps: list[Step], talkative: set[Host]) -> None:
     world = World()

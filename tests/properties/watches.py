@@ -20,7 +20,7 @@ class CertainWatch:
         self._world = world
         self._certain: dict[tuple[Peer, Spi], Certain] = {}
         self._sends_since: dict[tuple[Host, Peer], float] = {}
-        """Since when a host has sent with its latest SPI and had nothing."""
+        """Since when a host has sent with its latest SPI and had nothing but copies of contested ones."""
         self._sent_at: dict[tuple[Host, Peer], float] = {}
         """When a host sent last, as the counters tell it."""
         world.on_event.append(self._before_event)
@@ -72,7 +72,8 @@ class CertainWatch:
         return self._world.now - sent_at >= self._world.limits.silence_s
 
     def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
-        self._sends_since.pop((host, peer), None)
+        if isinstance(self._world.tracker.verdict(Path(peer), spi), Certain):
+            self._sends_since.pop((host, peer), None)
         verdict = self._certain.get((peer, spi))
         assert verdict is None or host == verdict.host, f"{spi:#x} of {verdict} came to {host}"
 
