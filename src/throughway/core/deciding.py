@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable
 from heapq import nlargest
 
 from throughway.core import ranking
-from throughway.core.bindings import ESTABLISHED, Binding, HostAtPeer, PeerState
+from throughway.core.bindings import ESTABLISHED, Binding, PeerState
 from throughway.core.commands import Command, FanOut, InstallMapping, Record, Reinject, RemoveMapping, give
+from throughway.core.credits import HostAtPeer
 from throughway.core.flows import FlowKey
 from throughway.core.ids import ROUTER, Host, IpProtocol, Path, Spi
 from throughway.core.inference import possible_owners

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from throughway.core import deciding, ranking, repairing, resolving, strays
-from throughway.core.bindings import Binding, HostAtPeer, PeerState
+from throughway.core.bindings import Binding, PeerState
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, InstallMapping, Refuse, Reinject, RemoveMapping, give
+from throughway.core.credits import HostAtPeer
 from throughway.core.events import (
     AdoptedFlow,
     EspFromInside,

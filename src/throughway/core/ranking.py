@@ -14,7 +14,8 @@ from heapq import nlargest
 from math import exp, log
 from typing import Final
 
-from throughway.core.bindings import NEVER, Binding, HostAtPeer, PeerState, remember
+from throughway.core.bindings import Binding, PeerState
+from throughway.core.credits import NEVER, HostAtPeer, remember
 from throughway.core.events import IkeMessageSeen
 from throughway.core.ids import Host
 from throughway.core.limits import Limits

@@ -12,8 +12,9 @@ What is a sign, and what follows:
 from typing import Final
 
 from throughway.core import deciding
-from throughway.core.bindings import NEVER, Binding, HostAtPeer, PeerState
+from throughway.core.bindings import Binding, PeerState
 from throughway.core.commands import Command
+from throughway.core.credits import NEVER, HostAtPeer
 from throughway.core.ids import Host
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis

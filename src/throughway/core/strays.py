@@ -14,8 +14,9 @@ same, the host is a candidate again with the first packet that it sends.
 from itertools import pairwise
 
 from throughway.core import deciding
-from throughway.core.bindings import REKEYED_S, Binding, Ending, HostAtPeer, PeerState
+from throughway.core.bindings import Binding, PeerState
 from throughway.core.commands import Command
+from throughway.core.credits import REKEYED_S, Ending, HostAtPeer
 from throughway.core.events import IkeExchange, IkeMessageSeen
 from throughway.core.limits import Limits
 

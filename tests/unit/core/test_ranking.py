@@ -5,7 +5,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside
-from throughway.core.bindings import HostAtPeer, PeerState
+from throughway.core.bindings import PeerState
+from throughway.core.credits import HostAtPeer
 from throughway.core.events import CountersRead, EspFromInside, EspUnclaimed, FlowCount, IkeExchange, IkeMessageSeen
 from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.limits import Limits

@@ -6,8 +6,9 @@ from random import Random
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_child, ikev2_start, to_inside, to_peer
 from throughway.core import deciding, resolving
-from throughway.core.bindings import Binding, HostAtPeer, PeerState
+from throughway.core.bindings import Binding, PeerState
 from throughway.core.commands import RemoveMapping, Trace, Untrace
+from throughway.core.credits import HostAtPeer
 from throughway.core.events import (
     CountersRead,
     EspFromInside,

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_child, ikev2_start, to_inside
-from throughway.core import bindings
+from throughway.core import credits
 from throughway.core.commands import InstallMapping, Refuse, Reinject
 from throughway.core.events import EspFromInside, EspUnclaimed, Event, IkeExchange, IkeMessageSeen
 from throughway.core.ids import Host, Path, Peer, Spi
@@ -229,7 +229,7 @@ def test_a_host_without_a_word_for_long_gets_nothing_new(play: Playbook, sequenc
 def test_exchanges_are_remembered_within_bounds_the_latest_ones(
     play: Playbook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bindings, "EXCHANGES_REMEMBERED", 3)
+    monkeypatch.setattr(credits, "EXCHANGES_REMEMBERED", 3)
     start(play, *children(1, 2, 3), *children(1, 2, 3))
     assert credits_left(play) == 3, "said twice, credited once"
     tell(play, *children(4), *children(4, 3, 2))
