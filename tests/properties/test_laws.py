@@ -35,8 +35,9 @@ from throughway.core.events import (
     HostDisowned,
     RefusalKind,
 )
-from throughway.core.flows import FlowKey
+from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
+from throughway.core.limits import Limits
 from throughway.core.verdicts import Contested, Unknown, Verdict
 
 REKEY_EVERY_S = 300.0
@@ -336,3 +337,25 @@ def test_law_8_after_a_restart_no_packet_of_a_known_tunnel_goes_elsewhere(
         history.play(step)
     world.settle()
     assert_owners_got_all(world)
+
+
+FEW_COPIES = Limits(fan_out_max=2, fan_out_first_max=2, fan_out_late_max=2)
+
+LAW_8_CONTESTS = (histories(*unfair, conversing), talkative_hosts)
+
+
+@given(*LAW_8_CONTESTS)
+def test_law_8_a_restart_rules_out_no_host_that_sends(steps: list[Step], talkative: set[Host]) -> None:
+    world = World(FEW_COPIES)
+    world.talkative = talkative
+    history = History(world, is_fair=False)
+    for step in steps:
+        history.play(step)
+    world.settle()
+    sending = {(key.host, key.peer) for key in world.mappings() if key.direction is Direction.TO_PEER}
+    contests = [(path, spi, one.hosts) for path, spi, one in world.tracker.bindings() if isinstance(one, Contested)]
+    history.play(Restart())
+    for path, spi, hosts in contests:
+        verdict = world.tracker.verdict(path, spi)
+        assert isinstance(verdict, Contested)
+        assert {host for host in hosts if (host, path.peer) in sending} <= set(verdict.hosts)

@@ -23,7 +23,7 @@ from throughway.core.events import (
     PortlessUnclaimed,
     TimerExpired,
 )
-from throughway.core.flows import FlowKey
+from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import IpProtocol, Path
 from throughway.core.tracker import Tracker
 from throughway.core.verdicts import Certain
@@ -115,6 +115,15 @@ class Forgetful(Tracker):
         return super().handle(event, now)
 
 
+class Narrowing(Tracker):
+    """Believes after a restart that who had copies are all that there are."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        if isinstance(event, MappingsAdopted):
+            event = MappingsAdopted(tuple(flow for flow in event.flows if flow.key.direction is Direction.TO_INSIDE))
+        return super().handle(event, now)
+
+
 class LastComer(Tracker):
     """Gives a flow to whoever asks for it last."""
 
@@ -167,6 +176,7 @@ CONTROLS: list[tuple[Law, tuple[SearchStrategy[Any], ...], type[Tracker]]] = [
     (test_laws.test_law_6_handling_the_same_event_twice_changes_nothing, test_laws.LAW_6, CountsTwice),
     (test_law_7.test_law_7_state_is_bounded_and_an_attacker_fills_only_its_own_share, test_law_7.LAW_7, Hoarder),
     (test_laws.test_law_8_after_a_restart_no_packet_of_a_known_tunnel_goes_elsewhere, test_laws.LAW_8, Forgetful),
+    (test_laws.test_law_8_a_restart_rules_out_no_host_that_sends, test_laws.LAW_8_CONTESTS, Narrowing),
     (test_clear_text.test_law_2_clear_text_has_one_owner_until_it_is_given_up, test_clear_text.LAW_2, LastComer),
     (
         test_clear_text.test_law_2_what_a_peer_answers_within_a_turn_comes_to_nobody_else,

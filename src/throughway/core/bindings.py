@@ -32,7 +32,7 @@ class Binding:
     """Why the one candidate is the owner; None while there are more."""
     is_paid: bool = False
     claimants: frozenset[Host] = frozenset()
-    """Candidates since an earlier run, each with a credit for it (`deciding.carry_over`)."""
+    """Candidates since an earlier run, each with a credit for it (`adopting`)."""
     disowned_by: frozenset[Host] = frozenset()
     is_late: bool = False
     """Its first packet was lost or overtaken, so when it came says little of who owns it."""

@@ -5,7 +5,6 @@ own. While more than one is left, each gets a copy (RFC 4303 section 3.4.2 lets 
 not know), so nothing stalls while we are not sure.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable
 from heapq import nlargest
 
@@ -220,21 +219,6 @@ def _release(state: PeerState, binding: Binding) -> None:
         if owner := state.hosts.get(host):
             owner.disown()
             state.creditors[host] = owner
-
-
-def carry_over(state: PeerState) -> None:
-    """Credit hosts with what an earlier run had them contest: what they negotiate from now on is for other SPIs.
-
-    A tunnel has an SPI both ways, and those towards the peer have given their credits.
-    """
-    for binding in state.open.values():
-        binding.claimants = frozenset(binding.candidates)
-    for host, claims in Counter(host for binding in state.open.values() for host in binding.claimants).items():
-        known = state.hosts[host]
-        missing = max(0, known.owned + claims - known.credits_in)
-        known.carried_over += missing
-        known.credits_in += missing
-        known.credits_out += missing
 
 
 def _give_up_claims(state: PeerState, binding: Binding, left: Collection[Host]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from throughway.core import deciding, ranking, repairing, resolving, strays
+from throughway.core import adopting, deciding, ranking, repairing, resolving, strays
 from throughway.core.bindings import Binding, PeerState
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, InstallMapping, Refuse, Reinject, RemoveMapping, give
@@ -324,7 +324,8 @@ class EspPart:
         left += [flow for flow in to_inside if not self._adopt_to_inside(flow, now)]
         self._bounds.mappings += len(left)
         for state in self._peers.values():
-            deciding.carry_over(state)
+            adopting.restore_candidates(state, self._limits)
+            adopting.carry_over_credits(state)
         return [RemoveMapping(flow.key) for flow in left]
 
     def _adopt_outgoing(self, flow: AdoptedFlow, now: float) -> bool:

@@ -43,7 +43,7 @@ LATE_SHORTLIST: Final = 64
 """Candidates of one SPI among which shares are divided; the same where its first packet was lost or overtaken. Then
 no beginning fits, and likely are those whose own beginnings fit no other SPI."""
 
-_ENOUGH: Final = 0.9998
+ENOUGH: Final = 0.9998
 """The share that those who get copies have together, if they are not too many."""
 
 _AT_FIRST_S: Final = 0.7
@@ -162,7 +162,7 @@ def choose(state: PeerState, binding: Binding, now: float, limits: Limits) -> tu
     most = limits.fan_out_first_max if binding.is_credited and age_s < _AT_FIRST_S else limits.fan_out_max
     for host in best[: limits.fan_out_late_max if binding.is_late else most]:
         share = shares[host]
-        if len(chosen) >= _FEWEST and (together >= _ENOUGH or (shares[best[0]] >= _MOST and share < _SLIGHT)):
+        if len(chosen) >= _FEWEST and (together >= ENOUGH or (shares[best[0]] >= _MOST and share < _SLIGHT)):
             break
         chosen.append(host)
         together += share
