@@ -68,17 +68,18 @@ def test_after_a_power_cut_the_likely_candidates_get_the_copies(play: Playbook) 
 
 
 def test_a_tunnel_whose_first_packet_was_lost_goes_to_more_hosts(play: Playbook) -> None:
-    """Of the same sixty, the packet of the first one is lost: what comes later goes to those that nothing has met."""
-    for number, host in enumerate(HOSTS):
+    """Of more than may have copies the packet of the first one is lost: what comes later goes to those not met yet."""
+    crowd = [Host(IPv4Address("192.168.1.10") + n) for n in range(200)]
+    for number, host in enumerate(crowd):
         for message in ikev2_start(host, PEER, 0x1CE00 + number)[:3]:
             play >> message
-    for number, host in enumerate(HOSTS):
+    for number, host in enumerate(crowd):
         play.now += 0.005
         for message in ike(host, PEER, 0x1CE00 + number, IkeExchange.FIRST_CHILD, 1, "<"):
             play >> message
         if number:
             play >> EspUnclaimed(Path(PEER), Spi(0x10000 + number), 1)
-    play.now += 0.1
+    play.now += 0.02
     play >> EspUnclaimed(Path(PEER), Spi(0x10000), 2)
     hosts = play.mappings[to_inside(PEER, Spi(0x10000))]
     assert HOSTS[0] in hosts
