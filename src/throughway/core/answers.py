@@ -183,7 +183,7 @@ def _exceeds(count: int, other: int) -> bool:
 
 def _chernoff(hits: int, trials: int, chance: float) -> float:
     """Bound how unlikely so many hits are: -ln P(at least `hits` of `trials`), each with no more than this chance."""
-    share = hits / trials if trials else 0.0
+    share = hits / trials
     if share <= chance:
         return 0.0
     missed = (1.0 - share) * log((1.0 - share) / (1.0 - chance)) if hits < trials else 0.0
