@@ -175,9 +175,7 @@ def _decide(
         return []
     others.sort(key=lambda host: (told[host], binding.candidates[host]))
     binding.rivals = {host: binding.candidates[host] for host in others[-limits.fan_out_max :]}
-    candidates = {best: binding.candidates[best]}
-    binding.auditor = None
-    commands = deciding.settle(state, binding, candidates, now, limits, Basis.ANSWERS)
+    commands = deciding.settle(state, binding, {best: binding.candidates[best]}, now, limits, Basis.ANSWERS)
     return commands + deciding.reconsider(state, now, limits, (best,))
 
 
@@ -208,8 +206,7 @@ def _end_audit(state: PeerState, binding: Binding, best: Host, now: float, limit
         return _share(binding)
     binding.auditor = None
     left = {host: fit for host, fit in binding.candidates.items() if host != auditor}
-    basis = Basis.ANSWERS if len(left) == 1 else None
-    return deciding.settle(state, binding, left, now, limits, basis)
+    return deciding.settle(state, binding, left, now, limits, Basis.ANSWERS)
 
 
 def pass_over(state: PeerState, heard: frozenset[Host], now: float, limits: Limits) -> list[Command]:

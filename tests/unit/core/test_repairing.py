@@ -20,6 +20,7 @@ from throughway.core.events import (
 )
 from throughway.core.ids import Host, Path, Peer, Spi
 from throughway.core.limits import Limits
+from throughway.core.resolving import HISTORY
 from throughway.core.verdicts import Basis, Certain, Contested
 
 ALICE, BOB, CAROL, DAVE = (Host(IPv4Address("192.168.1.10") + n) for n in range(4))
@@ -183,6 +184,32 @@ def test_an_offer_that_nobody_answers_is_taken_back(play: Playbook) -> None:
     assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}, "so soon nothing is known"
     traffic.run(15)
     assert play.tracker.verdict(PATH, into(ALICE)) == Certain(ALICE, Basis.ANSWERS)
+
+
+def test_who_answers_what_it_was_offered_does_not_take_it_from_who_only_listens(play: Playbook) -> None:
+    """Both may have chosen the SPI. That Alice had it alone counts for as much as that Bob answers."""
+    traffic = power_cut(play, [ALICE])
+    traffic.asked(BOB, into(ALICE))
+    traffic.run(5)
+    traffic.start(BOB, 1)
+    sent_to_elsewhere(traffic)
+    traffic.run(40)
+    assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}
+
+
+def test_two_hosts_found_to_have_one_spi_keep_it_when_one_of_them_only_listens_from_then_on(play: Playbook) -> None:
+    """For so long that none of its answers is remembered."""
+    traffic = power_cut(play, [ALICE])
+    traffic.asked(ALICE, into(ALICE), rate=20.0)
+    traffic.run(5)
+    traffic.start(BOB, 1)
+    sent_to_elsewhere(traffic)
+    traffic.asked(BOB, into(ALICE))
+    traffic.run(2 * LIMITS.one_way_s)
+    assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}
+    traffic.talks.pop()
+    traffic.run(1.5 * HISTORY / 20.0)
+    assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}
 
 
 # Verdicts by answers
