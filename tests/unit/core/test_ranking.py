@@ -38,6 +38,31 @@ def test_or_answers_the_first_packet_one_round_trip_later() -> None:
     assert fit(answered) > fit(a_host(said_at=99.8, agreed_at=99.9, began_at=99.98))
 
 
+def test_the_last_message_of_an_exchange_counts_whoever_said_it() -> None:
+    """The peer's own message is its beginning; to the host's, it comes a round trip later."""
+    assert fit(a_host(said_at=99.5, agreed_at=99.999)) > fit(a_host(said_at=99.96, agreed_at=99.97))
+    assert fit(a_host(agreed_at=99.90, said_at=99.96)) > fit(a_host(agreed_at=99.98, said_at=99.99))
+
+
+def test_the_peer_may_be_a_little_closer_than_its_work_on_ike_made_it_look_and_no_further_away() -> None:
+    sooner, exactly, later = (fit(a_host(began_at=100.0 - share * ROUND_TRIP_S)) for share in (0.85, 1.0, 1.15))
+    assert sooner == pytest.approx(exactly)
+    assert later < exactly
+
+
+def test_what_others_overtook_comes_some_milliseconds_late_and_no_more() -> None:
+    soon, late, later = (fit(a_host(said_at=90.0, agreed_at=100.0 - miss_s)) for miss_s in (0.02, 0.03, 0.04))
+    assert soon - late > 2 * (late - later) > 0.0
+
+
+@pytest.mark.parametrize("moment", ["said_at", "agreed_at", "began_at"])
+def test_what_meets_no_beginning_is_likelier_of_who_began_anything_lately(moment: str) -> None:
+    long_ago = {"said_at": -900.0, "agreed_at": -899.0, "began_at": -898.0}
+    lately, earlier, never = (fit(a_host(**(long_ago | {moment: at}))) for at in (99.0, 0.0, long_ago[moment]))
+    assert lately > earlier + 2.0
+    assert earlier > never + 1.0
+
+
 def test_quick_mode_ends_with_a_message_of_the_host() -> None:
     assert fit(a_host(agreed_at=99.94, said_at=99.96)) > fit(a_host(agreed_at=99.90, said_at=99.92))
 
@@ -83,7 +108,7 @@ def test_a_tunnel_whose_first_packet_was_lost_goes_to_more_hosts(play: Playbook)
     play >> EspUnclaimed(Path(PEER), Spi(0x10000), 2)
     hosts = play.mappings[to_inside(PEER, Spi(0x10000))]
     assert HOSTS[0] in hosts
-    assert Limits().fan_out_max < len(hosts) <= Limits().fan_out_late_max
+    assert Limits().fan_out_first_max < len(hosts) <= Limits().fan_out_late_max
 
 
 def test_a_flood_of_candidates_is_bounded() -> None:
