@@ -180,8 +180,9 @@ def weigh(binding: Binding, host: Host) -> None:
 
 def divide(state: PeerState, binding: Binding, now: float) -> None:
     """Divide an SPI anew among its best candidates, given what other SPIs claim of them."""
-    # What others claim of a host they claimed without knowing of a new SPI, so at first it does not count for all. Where
-    # the first packet was lost, no beginning fits better, and the hosts that others leave over are the likely ones.
+    # What others claim of a host they claimed without knowing of a new SPI, so at first it does not count for all.
+    # Where the first packet was lost, no beginning fits better, and the hosts that others leave over are the likely
+    # ones.
     claimed_max = _CLAIMED_MAX if binding.shares or binding.is_late else _CLAIMED_AT_FIRST
     release(state, binding)
     claimed = state.claimed
