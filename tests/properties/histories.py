@@ -21,6 +21,7 @@ class How(Enum):
     FIRST = "IKE_AUTH in a new IKE SA"
     CHILD = "CREATE_CHILD_SA that the host began"
     CHILD_OF_PEER = "CREATE_CHILD_SA that the peer began"
+    LATE = "CREATE_CHILD_SA that was answered after many retransmissions"
     QUICK = "Quick Mode"
     MANUAL = "no IKE that we saw: the host sends"
     BARREN = "CREATE_CHILD_SA that rekeys only the IKE SA"
@@ -101,6 +102,9 @@ class Disown:
 
 
 Step = Agree | GoOut | ComeIn | Converse | Wait | Restart | ChangeAddress | Forge | Disown
+
+RETRANSMITTED_AFTER_S = (4.0, 7.0, 13.0, 23.0, 42.0)
+"""When strongSwan repeats what is not answered, each counted from the one before."""
 
 _MARGIN_S = 100.0
 
@@ -272,6 +276,11 @@ def say_exchange(world: World, step: Agree) -> None:
             world.say_ike(between, packets.V1_QUICK, message_id, there + back + ">")
         case How.CHILD_OF_PEER:
             world.say_ike(between, packets.V2_CHILD, message_id, back + there)
+        case How.LATE:
+            for gap_s in RETRANSMITTED_AFTER_S:
+                world.say_ike(between, packets.V2_CHILD, message_id, there)
+                world.wait(gap_s)
+            world.say_ike(between, packets.V2_CHILD, message_id, there + back)
         case How.UNANSWERED:
             world.say_ike(between, packets.V2_CHILD, message_id, there)
         case How.FLOATED:

@@ -87,11 +87,25 @@ SENDS_AFTER_UNSEEN_ANSWER: list[Step] = [
     ComeIn(0),
 ]
 
+# Alice's rekey is answered 89 s after her first message; Bob has rekeyed meanwhile, and hears of it later.
+ANSWERED_AFTER_RETRANSMISSIONS: list[Step] = [
+    Agree((ALICE, HOME), How.FIRST),
+    ComeIn(0),
+    Agree((BOB, HOME), How.FIRST),
+    ComeIn(1),
+    Wait(40.0),
+    Agree((BOB, HOME), How.CHILD),
+    Agree((ALICE, HOME), How.LATE),
+    ComeIn(3),
+    ComeIn(2),
+]
+
 
 @given(*LAW_1)
 @example(QUIET_WITHOUT_IKE, set())
 @example(QUIET_BESIDE_A_RIVAL, {ALICE})
 @example(SENDS_AFTER_UNSEEN_ANSWER, set())
+@example(ANSWERED_AFTER_RETRANSMISSIONS, set())
 def test_law_1_a_packet_reaches_its_owner_if_that_is_a_candidate(steps: list[Step], talkative: set[Host]) -> None:
     assert_owners_got_all(play(steps, talkative, is_fair=True))
 

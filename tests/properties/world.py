@@ -129,13 +129,23 @@ class World:
         return sa
 
     def say_ike(
-        self, between: Between, exchange: tuple[int, int], message_id: int, directions: str, *, floated: bool = False
+        self,
+        between: Between,
+        exchange: tuple[int, int],
+        message_id: int,
+        directions: str,
+        *,
+        floated: bool = False,
+        asked: str = "",
     ) -> None:
-        """Let IKE messages pass: ">" from the host and "<" from the peer; the first one's sender began the exchange."""
+        """Let IKE messages pass: ">" from the host and "<" from the peer.
+
+        The exchange was begun by the first one's sender, or by `asked`.
+        """
         host, peer = between
         self.exchanged.add(between)
         for way in directions:
-            from_host, is_response = way == ">", way != directions[0]
+            from_host, is_response = way == ">", way != (asked or directions[0])
             flags = {"from_initiator": from_host, "is_response": is_response, "floated": floated}
             spi = self._ike_sas[between]
             if from_host:

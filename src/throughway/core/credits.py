@@ -32,8 +32,12 @@ class Exchange:
     """An IKE exchange that may agree on a child SA, from its first message on."""
 
     began_at: float
+    last_at: float
+    """When its latest message was seen."""
     is_answered: bool = False
     """Messages of it passed in both directions."""
+    is_given_up: bool = False
+    """Its credits were taken back, since nobody answered. They come back when it is heard again."""
     began_inside: bool = True
 
 
@@ -116,32 +120,35 @@ class HostAtPeer:
         """Credit one child SA for the exchange named by IKE SA, kind and exchange ID; once, however often it is seen.
 
         The credit is given at the first message already: the answer may be lost behind us, and the
-        peer that sent it uses the SA at once (RFC 7296 section 2.1).
+        peer that sent it uses the SA at once (RFC 7296 section 2.1). An exchange that was given up and goes
+        on is credited again: it may yet be answered.
         """
         if from_host:
             self.said_at = now
         else:
             self.agreed_at = now
         known = self.exchanges.get(key)
-        if known is not None:
+        if known is None:
+            remember(self.exchanges, key, Exchange(now, now, began_inside=from_host), EXCHANGES_REMEMBERED)
+        else:
+            known.last_at = now
             known.is_answered = known.is_answered or known.began_inside != from_host
-            return
-        remember(self.exchanges, key, Exchange(now, began_inside=from_host), EXCHANGES_REMEMBERED)
+            if not known.is_given_up:
+                return
+            known.is_given_up = False
         self.credits_in += 1
         self.credits_out += 1
 
     def give_up_unanswered(self, before: float) -> None:
-        """Take back the credits of exchanges that began before this time and were never answered.
+        """Take back the credits of exchanges of which nothing was seen since this time and that were never answered.
 
         Not those that an SPI of the host has used since: then only the answer was not seen.
         """
         for exchange in self.exchanges.values():
-            if exchange.is_answered or exchange.began_at >= before:
+            if exchange.is_answered or exchange.is_given_up or exchange.last_at >= before:
                 continue
-            exchange.is_answered = True
-            if self.credits_in > self.owned and self.credits_out > 0:
-                self.credits_in -= 1
-                self.credits_out -= 1
+            exchange.is_given_up = self.take_back_unused()
+            exchange.is_answered = not exchange.is_given_up
 
     def has_ike_sa(self, ike_sa: int) -> bool:
         """Whether an IKE SA is known."""
@@ -173,9 +180,16 @@ class HostAtPeer:
             for (_, kind, _), exchange in self.exchanges.items()
         )
         self.rekeyed_at = NEVER
-        if is_seen and self.credits_in > self.owned and self.credits_out > 0:
-            self.credits_in -= 1
-            self.credits_out -= 1
+        if is_seen:
+            self.take_back_unused()
+
+    def take_back_unused(self) -> bool:
+        """Take back a credit that no SPI has used in either direction, if there is one."""
+        if self.credits_in <= self.owned or self.credits_out <= 0:
+            return False
+        self.credits_in -= 1
+        self.credits_out -= 1
+        return True
 
     def see_outgoing(self, spi: Spi, now: float, *, is_new: bool) -> bool:
         """Note an SPI towards the peer. Return whether no exchange explains it: it is older than our watch."""

@@ -159,8 +159,9 @@ class Limits:
     began before our eyes. It leaves room for what was lost or refused on the way."""
 
     exchange_unanswered_s: float = 60.0
-    """An IKE exchange without an answer for so long brought nothing. Implementations give up after some minutes of
-    retransmissions, but the gaps between those are shorter (RFC 7296 section 2.4 leaves both to them)."""
+    """An IKE exchange without an answer brought nothing once nobody has repeated its messages for so long.
+    Implementations give up after some minutes of retransmissions, but the gaps between those are shorter (RFC 7296
+    section 2.4 leaves both to them)."""
 
     silence_s: float = 30.0
     """A host that has sent a peer nothing for so long is believed when its stack says that an SPI is not its own.

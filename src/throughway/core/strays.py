@@ -54,10 +54,8 @@ def _take_back(state: PeerState, host: HostAtPeer, now: float) -> bool:
     ):
         return False
     host.ending = None
-    if host.credits_in <= host.owned or host.credits_out <= 0:
+    if not host.take_back_unused():
         return False
-    host.credits_in -= 1
-    host.credits_out -= 1
     host.is_replaced = True
     return True
 

@@ -142,6 +142,49 @@ def test_an_exchange_whose_spi_came_to_the_host_was_answered_elsewhere(play: Pla
     assert credits_left(play) == 1
 
 
+def asks_at(play: Playbook, way: str, *moments: float) -> None:
+    """Let the end that began say its request at these moments, which count from now."""
+    began_at = play.now
+    for moment in moments:
+        play.wait_until(began_at + moment)
+        tell(play, *ike(ALICE, PEER, IKE_A, CHILD, 1, way))
+
+
+@pytest.mark.parametrize("ways", ["><", "<>"], ids=["ours", "theirs"])
+def test_an_exchange_that_is_repeated_is_waited_for_from_its_last_message_on(play: Playbook, ways: str) -> None:
+    """These are the moments at which strongSwan says it again; it gives up 165 s after the first one."""
+    start(play)
+    asks_at(play, ways[0], 0, 4, 11, 24, 47, 89)
+    play.wait_until(play.now + LIMITS.exchange_unanswered_s - 1)
+    assert credits_left(play) == 1
+
+
+@pytest.mark.parametrize("ways", ["><", ">>", "<>", "<<"], ids=["answer", "again", "their-answer", "theirs-again"])
+def test_a_credit_that_was_given_up_comes_back_once_with_the_next_message(play: Playbook, ways: str) -> None:
+    start(play)
+    asks_at(play, ways[0], 0)
+    unanswered(play)
+    tell(play, *ike(ALICE, PEER, IKE_A, CHILD, 1, ways[1] * 2))
+    assert credits_left(play) == 1
+
+
+def test_a_credit_that_came_back_is_given_up_again(play: Playbook) -> None:
+    start(play, *ike(ALICE, PEER, IKE_A, CHILD, 1, ">"))
+    for _ in range(2):
+        unanswered(play)
+        tell(play, *ike(ALICE, PEER, IKE_A, CHILD, 1, ">"))
+    unanswered(play)
+    assert credits_left(play) == 0
+
+
+def test_a_credit_that_came_back_with_the_answer_stays(play: Playbook) -> None:
+    start(play, *ike(ALICE, PEER, IKE_A, CHILD, 1, ">"))
+    unanswered(play)
+    tell(play, *ike(ALICE, PEER, IKE_A, CHILD, 1, "<"))
+    unanswered(play)
+    assert credits_left(play) == 1
+
+
 def test_a_rekeyed_ike_sa_gives_back_one_credit_in_each_direction(play: Playbook) -> None:
     start(play, *children(1, 2, 3))
     play.now += 60
