@@ -36,8 +36,12 @@ def received(state: PeerState, binding: Binding, at: float) -> None:
 
 
 def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
-    """Look for a host that only sends, and offer it SPIs of others; one host of a peer at a time."""
-    if any(binding.auditor is not None for binding in state.open.values()):
+    """Look for a host that only sends, and offer it SPIs of others; one host of a peer at a time.
+
+    An audit that found two hosts with one SPI is over. One of an SPI that is idle waits for packets to compare, which
+    may be long: it keeps its auditor, whose own the SPI may be, and nobody else from an audit.
+    """
+    if any(_is_audited(binding, now) for binding in state.open.values()):
         return []
     for known in list(state.creditors.values()):
         if _is_one_way(known, now, limits):
@@ -45,6 +49,10 @@ def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
             known.audited_at = now
             return _offer_others(state, known, now, limits)
     return []
+
+
+def _is_audited(binding: Binding, now: float) -> bool:
+    return binding.auditor is not None and not binding.is_shared and now - binding.last_packet_at < _IN_USE_S
 
 
 def _is_one_way(known: HostAtPeer, now: float, limits: Limits) -> bool:

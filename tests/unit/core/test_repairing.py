@@ -135,6 +135,35 @@ def test_one_host_at_a_time_is_offered_what_others_have(play: Playbook) -> None:
     assert play.candidates(PEER, IN_1) == play.candidates(PEER, IN_2) == {ALICE, BOB}
 
 
+def test_an_audit_of_what_fell_silent_keeps_nobody_else_from_one(play: Playbook) -> None:
+    """It goes on when packets come again: the SPI may be Bob's."""
+    has_tunnels(play, ALICE, IN_1, IN_2)
+    only_sends(play, BOB)
+    play.now += LIMITS.one_way_s + 1
+    moves(play, IN_1, senders=(BOB,))
+    only_sends(play, CAROL)
+    play.now += LIMITS.one_way_s + 1
+    moves(play, IN_2, senders=(CAROL,))
+    assert play.candidates(PEER, IN_2) == {ALICE, CAROL}
+    assert play.candidates(PEER, IN_1) == {ALICE, BOB}
+
+
+def test_two_hosts_with_one_spi_keep_nobody_else_from_an_audit(play: Playbook) -> None:
+    """Bob has Alice's SPI, and then Dave has Carol's."""
+    traffic = power_cut(play, [ALICE, CAROL])
+    for host in (ALICE, CAROL):
+        traffic.asked(host, into(host))
+    traffic.run(20)
+    for number, host, other in ((7, BOB, ALICE), (9, DAVE, CAROL)):
+        traffic.start(host, number)
+        traffic.asks(host, Spi(0x20000000 + number))
+        traffic.asked(host, into(other))
+        traffic.run(30)
+        assert play.candidates(PEER, into(other)) == {host, other}
+        traffic.run(30)
+    assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}, "both answer, so both keep it"
+
+
 def test_what_a_host_was_not_offered_yet_comes_next() -> None:
     """As many at once as a packet may have copies; Bob says that they are not his, and is offered the rest."""
     play = Playbook(Limits(fan_out_max=2))
