@@ -99,6 +99,7 @@ class Disown:
 
     host: Host
     sa: int
+    how: RefusalKind = RefusalKind.INVALID_SPI
 
 
 Step = Agree | GoOut | ComeIn | Converse | Wait | Restart | ChangeAddress | Forge | Disown
@@ -160,9 +161,9 @@ class History:
                 world.change_address()
             case Forge(peer, spi):
                 world.forge(peer, Spi(spi))
-            case Disown(host, number):
+            case Disown(host, number, how):
                 if (sa := self.sa(number)) is not None:
-                    world.tell(HostDisowned(host, sa.peer, sa.spi_to_inside, RefusalKind.INVALID_SPI))
+                    world.tell(HostDisowned(host, sa.peer, sa.spi_to_inside, how))
 
     def sa(self, number: int) -> Sa | None:
         """Return one of the SAs in use, by a number that wraps around."""
@@ -311,7 +312,7 @@ coming_in = st.builds(ComeIn, _numbers, st.integers(1, 3), st.booleans())
 waiting = st.builds(Wait, st.sampled_from([0.1, 2.0, 40.0, 1000.0]))
 conversing = st.builds(Converse, _numbers)
 forging = st.builds(Forge, st.sampled_from(PEERS), st.integers(0x30000, 0x30007))
-disowning = st.builds(Disown, st.sampled_from(HOSTS), _numbers)
+disowning = st.builds(Disown, st.sampled_from(HOSTS), _numbers, st.sampled_from(RefusalKind))
 restarting = st.builds(Restart)
 changing_address = st.builds(ChangeAddress)
 

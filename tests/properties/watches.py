@@ -1,8 +1,10 @@
 """Watches over what a world delivers: each fails as soon as a packet comes to who must not have it."""
 
+from math import inf
+
 from tests.properties.world import World
 from throughway.core.commands import Command, FanOut, RemoveMapping
-from throughway.core.events import CountersRead, EspFromInside, Event, HostDisowned, IkeMessageSeen
+from throughway.core.events import CountersRead, EspFromInside, Event, HostDisowned, IkeMessageSeen, RefusalKind
 from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 from throughway.core.verdicts import Basis, Certain
@@ -11,7 +13,8 @@ from throughway.core.verdicts import Basis, Certain
 class CertainWatch:
     """Remembers each Certain verdict until there is evidence against it, and fails when another host gets the SPI.
 
-    Evidence against a verdict: its host disowns the SPI; another host only sends, for so long that this may be its own;
+    Evidence against a verdict: its host disowns the SPI; one that disowned it by an ICMP error sends after all; another
+    host only sends, for so long that this may be its own;
     where it rested on there being no other host (`Basis.ONLY_HOST`), one turns up or negotiates; where it rested on
     answers (`Basis.ANSWERS`), its host says nothing any more. An idle mapping that is removed ends the matter.
     """
@@ -23,6 +26,8 @@ class CertainWatch:
         """Since when a host has sent with its latest SPI and had nothing but copies of contested ones."""
         self._sent_at: dict[tuple[Host, Peer], float] = {}
         """When a host sent last, as the counters tell it."""
+        self._disowned_at: dict[tuple[Host, Peer, Spi], float] = {}
+        """When a host's kernel said by ICMP that an SPI is not its own."""
         world.on_event.append(self._before_event)
         world.on_command.append(self._on_command)
         world.on_delivery.append(self._on_delivery)
@@ -40,7 +45,9 @@ class CertainWatch:
             case CountersRead(counts):
                 to_peer = [count for count in counts if count.key.direction is Direction.TO_PEER]
                 self._sent_at |= {(count.key.host, count.key.peer): count.last_packet_at for count in to_peer}
-            case HostDisowned(host, peer, spi):
+            case HostDisowned(host, peer, spi, how):
+                if how is not RefusalKind.INVALID_SPI:
+                    self._disowned_at[host, peer, spi] = self._world.now
                 verdict = self._certain.get((peer, spi))
                 if verdict is not None and verdict.host == host:
                     del self._certain[peer, spi]
@@ -60,8 +67,13 @@ class CertainWatch:
             case FanOut(key, hosts):
                 long_ago = self._world.now - self._world.limits.one_way_s
                 is_one_way = any(self._sends_since.get((host, key.peer), self._world.now) <= long_ago for host in hosts)
-                if is_one_way or self._is_silent(key.peer, Spi(key.discriminator)):
-                    self._certain.pop((key.peer, Spi(key.discriminator)), None)
+                tunnel = key.peer, Spi(key.discriminator)
+                is_back = any(
+                    self._disowned_at.get((host, *tunnel), inf) < self._sent_at.get((host, key.peer), -inf)
+                    for host in hosts
+                )
+                if is_one_way or is_back or self._is_silent(*tunnel):
+                    self._certain.pop(tunnel, None)
 
     def _is_silent(self, peer: Peer, spi: Spi) -> bool:
         """Tell whether the answers that a verdict rests on have ended."""

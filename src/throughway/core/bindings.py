@@ -34,6 +34,8 @@ class Binding:
     claimants: frozenset[Host] = frozenset()
     """Candidates since an earlier run, each with a credit for it (`adopting`)."""
     disowned_by: frozenset[Host] = frozenset()
+    doubted: Host | None = None
+    """Who had it alone until an ICMP error of its own let others in. No further one of it counts."""
     is_late: bool = False
     """Its first packet was lost or overtaken, so when it came says little of who owns it."""
     readings: int = 0

@@ -96,6 +96,8 @@ class HostAtPeer:
     """The latest exchanges, and when the host asked: NEVER once that times no answer; None where the peer asked."""
     dormant: dict[Spi, None] = field(default_factory=dict)
     """Its SPIs to the inside that fell idle, the oldest first. Their credits stay used up."""
+    disowned: dict[Spi, float] = field(default_factory=dict)
+    """SPIs to the inside of which ICMP errors said that they are not its own, and when."""
     is_adopted: bool = False
     """An earlier run gave it a copy of what the peer sends."""
     carried_over: int = 0

@@ -265,24 +265,6 @@ def admit(state: PeerState, binding: Binding, host: Host, now: float, limits: Li
     return settle(state, binding, {**binding.candidates, host: fit}, now, limits)
 
 
-def disown(state: PeerState, host: Host, spi: Spi, now: float, limits: Limits) -> list[Command]:
-    """Believe a host that an SPI is not its own, as long as somebody else may own it."""
-    binding = state.bindings.get(spi)
-    if binding is None or binding.is_router_sa or host not in binding.candidates:
-        return []
-    others = {other: fit for other, fit in binding.candidates.items() if other != host} or {
-        other.host: 0.0
-        for other in state.related(now, limits.candidate_idle_s)
-        if other.host != host and other.host not in binding.disowned_by
-    }
-    if not others:
-        return []
-    binding.disowned_by |= {host}
-    for other, fit in others.items():
-        binding.weights.setdefault(other, fit)
-    return settle(state, binding, others, now, limits) + reconsider(state, now, limits)
-
-
 def withdraw(state: PeerState, host: Host, now: float, limits: Limits) -> list[Command]:
     """Take a host out of all beliefs, because it is forgotten."""
     commands: list[Command] = []

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from throughway.core import adopting, deciding, ranking, repairing, resolving, strays
+from throughway.core import adopting, deciding, disowning, ranking, repairing, resolving, strays
 from throughway.core.bindings import Binding, PeerState
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command, InstallMapping, Refuse, Reinject, RemoveMapping, give
@@ -17,7 +17,6 @@ from throughway.core.events import (
     HostDisowned,
     IkeExchange,
     IkeMessageSeen,
-    RefusalKind,
     RouterSaAdded,
     RouterSaDeleted,
     TracesRead,
@@ -146,19 +145,12 @@ class EspPart:
         return commands
 
     def on_host_disowned(self, event: HostDisowned, now: float) -> list[Command]:
-        """Believe a host that an SPI is not its own, where it may be another one's.
-
-        An ICMP error is not believed of a host that still speaks to the peer: the kernel answers so for
-        a VPN program whose socket is full, too.
-        """
+        """Believe a host that an SPI is not its own, where it may be another one's."""
         state = self._peers.get(self._bounds.path(event.host, event.peer, event.slot))
         host = state.hosts.get(event.host) if state else None
         if state is None or host is None:
             return []
-        is_silent = now - host.last_seen_at >= self._limits.silence_s
-        if event.how is not RefusalKind.INVALID_SPI and not is_silent:
-            return []
-        return deciding.disown(state, event.host, event.spi_to_inside, now, self._limits)
+        return disowning.disown(state, host, event.spi_to_inside, event.how, now, self._limits)
 
     def _meet(self, host: Host, path: Path, now: float, *, is_start: bool) -> HostAtPeer | None:
         """Find or make what is known of a host and a peer; None when there are too many hosts already.

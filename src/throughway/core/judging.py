@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
-from throughway.core import repairing, resolving, strays
+from throughway.core import disowning, repairing, resolving, strays
 from throughway.core.bindings import PeerState
 from throughway.core.bounds import Bounds
 from throughway.core.commands import Command
@@ -73,6 +73,7 @@ class Judging:
         state.heard.clear()
         limits = self._bounds.limits
         commands = resolving.pass_over(state, heard, now, limits)
+        commands += disowning.hear_again(state, heard, now, limits)
         commands += strays.take_back(state, now, limits)
         commands += repairing.audit(state, now, limits)
         commands += repairing.doubt_silent(state, now, limits)
