@@ -38,6 +38,8 @@ class Exchange:
     """Messages of it passed in both directions."""
     is_given_up: bool = False
     """Its credits were taken back, since nobody answered. They come back when it is heard again."""
+    is_accounted: bool = False
+    """An SPI that the host sends came of it, or it replaced an IKE SA and its credits were taken back."""
     began_inside: bool = True
 
 
@@ -156,10 +158,17 @@ class HostAtPeer:
         """Whether an IKE SA is known."""
         return ike_sa in self.native_ike_sas or ike_sa in self.floated_ike_sas
 
-    def see_ike_sa(self, ike_sa: int, now: float, *, is_start: bool, floated: bool) -> None:
-        """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP."""
+    def see_ike_sa(self, ike_sa: int, now: float, *, is_start: bool, is_rekey: bool, floated: bool) -> None:
+        """Note an IKE SA, and that it floated to UDP 4500: from then on its ESP is inside UDP.
+
+        `is_rekey`: if it is met now, it has just begun, and without IKE_SA_INIT. One that is not, and goes on, is
+        older than our watch or was forgotten, and says nothing of the exchanges that we saw.
+        """
         if not is_start and not self.has_ike_sa(ike_sa):
-            self.rekeyed_at = NEVER if self.is_replaced or now < self.unseen_until else now
+            if self.is_replaced or now < self.unseen_until:
+                self.rekeyed_at = NEVER
+            elif is_rekey:
+                self.rekeyed_at = now
             self.is_replaced, self.ending = False, None
         self.take_back_rekey(now)
         if floated:
@@ -173,17 +182,19 @@ class HostAtPeer:
 
         An IKE SA that begins without IKE_SA_INIT was agreed on in a CREATE_CHILD_SA (RFC 7296 section 1.3.2) before
         it is met. When that and what else was agreed on is over for a while, a credit that no SPI has used in either
-        direction was its own.
+        direction was its own, if there is such an exchange of which no SPI came.
         """
         if self.rekeyed_at == NEVER or now - max(self.agreed_at, self.said_at) < REKEYED_S or now < self.unseen_until:
             return
-        is_seen = any(
-            kind is IkeExchange.CHILD and exchange.is_answered and exchange.began_at <= self.rekeyed_at
+        rekeys = [
+            exchange
             for (_, kind, _), exchange in self.exchanges.items()
-        )
+            if kind is IkeExchange.CHILD and exchange.is_answered and exchange.began_at <= self.rekeyed_at
+        ]
         self.rekeyed_at = NEVER
-        if is_seen:
-            self.take_back_unused()
+        rekey = next((exchange for exchange in reversed(rekeys) if not exchange.is_accounted), None)
+        if rekey is not None:
+            rekey.is_accounted = self.take_back_unused()
 
     def take_back_unused(self) -> bool:
         """Take back a credit that no SPI has used in either direction, if there is one."""
@@ -200,9 +211,17 @@ class HostAtPeer:
             self.began_at = now
         if is_new and self.credits_out > 0:
             self.credits_out -= 1
+            self._account()
             return False
         self.credits_in += 1
         return True
+
+    def _account(self) -> None:
+        """Note that an SPI came of an exchange: of the latest one, since an end uses what it has agreed on."""
+        for exchange in reversed(self.exchanges.values()):
+            if not (exchange.is_accounted or exchange.is_given_up):
+                exchange.is_accounted = True
+                return
 
     def own(self) -> None:
         """Count one more inbound SPI as certainly its own; beyond its credits, it proves one that was not seen."""

@@ -129,7 +129,8 @@ class EspPart:
         commands: list[Command] = []
         if is_start and event.from_host and not host.has_ike_sa(event.initiator_spi):
             commands += repairing.doubt(state, event.host, now, self._limits)
-        host.see_ike_sa(event.initiator_spi, now, is_start=is_start, floated=event.floated)
+        is_rekey = not is_start and event.is_numbered_0
+        host.see_ike_sa(event.initiator_spi, now, is_start=is_start, is_rekey=is_rekey, floated=event.floated)
         if event.floated:
             return commands
         ranking.time_answer(state, host, event, now)

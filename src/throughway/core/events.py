@@ -70,6 +70,11 @@ class IkeMessageSeen:
     host_port: int = UdpPort.IKE
     is_first: bool = False
 
+    @property
+    def is_numbered_0(self) -> bool:
+        """Whether it is of the first exchange that an end began in an IKEv2 SA (RFC 7296 section 2.2)."""
+        return self.exchange_id & 0xFFFF_FFFF == 0
+
 
 class RefusalKind(Enum):
     """How a host said that it does not know an SPI."""

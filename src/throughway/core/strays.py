@@ -3,7 +3,7 @@
 CREATE_CHILD_SA looks the same for both (RFC 7296 sections 1.3.1, 1.3.2). A credit that is left for good makes its host
 a candidate for every new SPI of the others. So it is taken back where what follows tells that it was of an IKE SA:
 
-- a new IKE SA is met that began without IKE_SA_INIT (`HostAtPeer.take_back_rekey`); or
+- a new IKE SA is met, from its first message on, that began without IKE_SA_INIT (`HostAtPeer.take_back_rekey`); or
 - the same end's next request is the last one on the old IKE SA, as its delete has to be, while the child SA goes
   on as before, which would be replaced and deleted otherwise (RFC 7296 section 2.8).
 
@@ -57,6 +57,8 @@ def _take_back(state: PeerState, host: HostAtPeer, now: float) -> bool:
     if not host.take_back_unused():
         return False
     host.is_replaced = True
+    if replaced := host.exchanges.get((ending.ike_sa, IkeExchange.CHILD, ending.exchange_id - 1)):
+        replaced.is_accounted = True
     return True
 
 

@@ -40,9 +40,9 @@ def children(*exchange_ids: int) -> list[IkeMessageSeen]:
     return [message for exchange_id in exchange_ids for message in ikev2_child(ALICE, PEER, IKE_A, exchange_id)]
 
 
-def say_in_a_new_ike_sa(play: Playbook) -> None:
+def say_in_a_new_ike_sa(play: Playbook, exchange_id: int = 0, ike_sa: int = NEW_IKE_A) -> None:
     """Let Alice speak in an IKE SA that no IKE_SA_INIT began: the old one was rekeyed (RFC 7296 section 1.3.2)."""
-    tell(play, *ike(ALICE, PEER, NEW_IKE_A, IkeExchange.INFORMATIONAL, 0, "><"))
+    tell(play, *ike(ALICE, PEER, ike_sa, IkeExchange.INFORMATIONAL, exchange_id, "><"))
 
 
 def credits_left(play: Playbook) -> int:
@@ -209,6 +209,36 @@ def test_a_new_ike_sa_gives_back_no_credit_of_something_else(
     play.now += later_s
     say_in_a_new_ike_sa(play)
     assert credits_left(play) == 1, why
+
+
+def test_an_ike_sa_of_before_our_watch_replaces_none(play: Playbook) -> None:
+    """Both ends count their requests from 0 in a new one (RFC 7296 section 2.2)."""
+    start(play, *children(1, 2))
+    play.now += 60
+    say_in_a_new_ike_sa(play, 7)
+    say_in_a_new_ike_sa(play, 1 << 32 | 1, NEW_IKE_A + 1)
+    assert credits_left(play) == 2
+
+
+def test_it_does_not_hide_the_one_that_does(play: Playbook) -> None:
+    start(play, *children(1, 2))
+    play.now += 1
+    say_in_a_new_ike_sa(play, 1 << 32)
+    say_in_a_new_ike_sa(play, 7, NEW_IKE_A + 1)
+    play.wait_until(play.now + 2 * LIMITS.sweep_every_s)
+    assert credits_left(play) == 1
+
+
+def test_a_new_ike_sa_takes_no_credit_of_another_exchange_than_its_own(play: Playbook) -> None:
+    """The child SA of Alice's second IKE SA is not used yet; that of the exchange is, and one was replaced before."""
+    start(play, *children(1))
+    tell(play, sends(ALICE, 1), EspUnclaimed(Path(PEER), Spi(1), 1), *children(2))
+    play.now += 60
+    say_in_a_new_ike_sa(play)
+    tell(play, *ikev2_start(ALICE, PEER, IKE_B))
+    play.now += 60
+    say_in_a_new_ike_sa(play, 0, NEW_IKE_A + 1)
+    assert credits_left(play) == 1
 
 
 def test_an_ike_sa_that_goes_on_after_its_child_was_not_rekeyed(play: Playbook) -> None:
