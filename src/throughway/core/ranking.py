@@ -16,7 +16,7 @@ from typing import Final
 
 from throughway.core.bindings import Binding, PeerState
 from throughway.core.credits import NEVER, HostAtPeer, remember
-from throughway.core.events import IkeMessageSeen
+from throughway.core.events import IkeExchange, IkeMessageSeen
 from throughway.core.ids import Host
 from throughway.core.limits import Limits
 
@@ -70,8 +70,12 @@ the message."""
 _REPEATED_S: Final = 0.25
 """A message that comes again sooner was copied on its way; who waits for an answer in vain waits longer."""
 
-_QUESTIONS_REMEMBERED: Final = 8
-"""Exchanges of a host and a peer, of which an end may say something again."""
+_BRING_CHILD: Final = (IkeExchange.FIRST_CHILD, IkeExchange.CHILD)
+"""Exchanges in which a repeated message may mean that the peer's answer was lost, and what it agreed on is in use."""
+
+_QUESTIONS_REMEMBERED: Final = 32
+"""Exchanges of a host and a peer, of which an end may say something again. No usual IKEv2 window is larger, so that
+one is forgotten only long after its end (RFC 7296 section 2.3)."""
 
 _FEWEST: Final = 3
 _TOGETHER_S: Final = 2.0
@@ -128,7 +132,7 @@ def time_answer(state: PeerState, host: HostAtPeer, event: IkeMessageSeen, now: 
     if event.from_host:
         if now - asked_at < _REPEATED_S:
             return
-        if host.agreed_at < host.said_at <= now - _REPEATED_S:
+        if event.exchange in _BRING_CHILD and host.agreed_at < host.said_at <= now - _REPEATED_S:
             _time_lost_answer(state, host)
     elif asked_at != NEVER:
         state.round_trip_s = min(state.round_trip_s, now - asked_at)

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from tests.unit.core.playbook import Playbook, ike, ikev2_start, to_inside
-from throughway.core.bindings import PeerState
+from throughway.core.bindings import Binding, PeerState
 from throughway.core.credits import HostAtPeer
 from throughway.core.events import CountersRead, EspFromInside, EspUnclaimed, FlowCount, IkeExchange, IkeMessageSeen
 from throughway.core.ids import Host, Path, Peer, Spi
@@ -119,8 +119,8 @@ def test_a_flood_of_candidates_is_bounded() -> None:
     assert len(play.candidates(PEER, Spi(0x10000))) == 20
 
 
-def asked(exchange_id: int, *, from_host: bool = True) -> IkeMessageSeen:
-    return IkeMessageSeen(HOSTS[0], PEER, 0xA, IkeExchange.CHILD, exchange_id, from_host, floated=False)
+def asked(exchange_id: int, *, from_host: bool = True, exchange: IkeExchange = IkeExchange.CHILD) -> IkeMessageSeen:
+    return IkeMessageSeen(HOSTS[0], PEER, 0xA, exchange, exchange_id, from_host, floated=False)
 
 
 def test_an_answer_tells_how_far_away_the_peer_is_unless_it_was_asked_twice() -> None:
@@ -164,6 +164,33 @@ def test_a_copy_of_an_older_question_leaves_both_timed_from_their_first() -> Non
     assert state.round_trip_s == 0.5
     time_answer(state, host, asked(2, from_host=False), 10.55)
     assert state.round_trip_s == pytest.approx(0.45)
+
+
+def test_with_many_requests_under_way_each_is_timed_from_its_first() -> None:
+    """An IKEv2 window may have many open (RFC 7296 section 2.3)."""
+    state, host = PeerState(Path(PEER)), a_host()
+    for number in range(32):
+        time_answer(state, host, asked(number), 10.0)
+    for at, message in ((10.3, asked(0)), (10.31, asked(0, from_host=False))):
+        time_answer(state, host, message, at)
+    assert state.round_trip_s == 1.0, "it may be the answer to either"
+    time_answer(state, host, asked(1, from_host=False), 10.4)
+    assert state.round_trip_s == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "is_lost"),
+    [(IkeExchange.INITIAL, False), (IkeExchange.INFORMATIONAL, False), (IkeExchange.CHILD, True)],
+    ids=lambda value: getattr(value, "value", None),
+)
+def test_what_is_said_again_in_other_exchanges_means_no_lost_answer(exchange: IkeExchange, is_lost: bool) -> None:
+    """Main Mode has six messages with one number, 0 (RFC 2409 section 5): the third and fifth repeat nothing."""
+    state, host = PeerState(Path(PEER), round_trip_s=ROUND_TRIP_S), a_host(agreed_at=5.0, said_at=10.0)
+    binding = Binding(Spi(1), 10.0 + ROUND_TRIP_S, 10.0, is_credited=True, candidates={HOSTS[0]: -8.0, HOSTS[1]: 0.0})
+    state.keep(binding)
+    for at, from_host in ((11.0, True), (11.04, False), (11.5, True)):
+        time_answer(state, host, asked(0, from_host=from_host, exchange=exchange), at)
+    assert (binding.candidates[HOSTS[0]] > -8.0) == is_lost
 
 
 def test_an_spi_that_came_when_a_lost_answer_was_due_may_be_of_who_repeats_the_question(play: Playbook) -> None:
