@@ -9,6 +9,9 @@ from throughway.core.flows import Direction, FlowKey
 from throughway.core.ids import Host, IpProtocol, Path, Peer, Spi
 from throughway.core.verdicts import Basis, Certain
 
+ON_ITS_WAY_S = 2.0
+"""For so long what comes with an older SPI of a host says nothing of its latest one."""
+
 
 class CertainWatch:
     """Remembers each Certain verdict until there is evidence against it, and fails when another host gets the SPI.
@@ -23,7 +26,10 @@ class CertainWatch:
         self._world = world
         self._certain: dict[tuple[Peer, Spi], Certain] = {}
         self._sends_since: dict[tuple[Host, Peer], float] = {}
-        """Since when a host has sent with its latest SPI and had nothing but copies of contested ones."""
+        """Since when a host has sent with its latest SPI and had nothing but copies of contested ones, and what was on
+        its way with one from before."""
+        self._came_at: dict[tuple[Peer, Spi], float] = {}
+        """When each SPI came first."""
         self._sent_at: dict[tuple[Host, Peer], float] = {}
         """When a host sent last, as the counters tell it."""
         self._disowned_at: dict[tuple[Host, Peer, Spi], float] = {}
@@ -84,7 +90,11 @@ class CertainWatch:
         return self._world.now - sent_at >= self._world.limits.silence_s
 
     def _on_delivery(self, host: Host, peer: Peer, spi: Spi) -> None:
-        if isinstance(self._world.tracker.verdict(Path(peer), spi), Certain):
+        now = self._world.now
+        came_at = self._came_at.setdefault((peer, spi), now)
+        since = self._sends_since.get((host, peer), now)
+        is_late = came_at < since and now < since + ON_ITS_WAY_S
+        if isinstance(self._world.tracker.verdict(Path(peer), spi), Certain) and not is_late:
             self._sends_since.pop((host, peer), None)
         verdict = self._certain.get((peer, spi))
         assert verdict is None or host == verdict.host, f"{spi:#x} of {verdict} came to {host}"

@@ -85,7 +85,7 @@ class HostAtPeer:
     began_at: float = NEVER
     """When the host sent its latest new SPI for the first time."""
     received_at: float = NEVER
-    """When something came from the peer of which it had a copy."""
+    """When something came from the peer that it had a copy of, and that may be an answer to its latest new SPI."""
     rekeyed_at: float = NEVER
     """When an IKE SA was met that began without IKE_SA_INIT, and whose credit is still to be taken back."""
     ending: Ending | None = None
@@ -94,6 +94,8 @@ class HostAtPeer:
     audits: int = 0
     audited_at: float = NEVER
     """How often, and when last, it was given copies to see whether a tunnel of others is its own."""
+    audited: dict[Spi, None] = field(default_factory=dict)
+    """Of which SPIs, since its latest new one began."""
     questions: dict[tuple[int, object, int], float | None] = field(default_factory=dict)
     """The latest exchanges, and when the host asked: NEVER once that times no answer; None where the peer asked."""
     dormant: dict[Spi, None] = field(default_factory=dict)
@@ -209,6 +211,7 @@ class HostAtPeer:
         self.outgoing[spi] = OutgoingSa(first_at=now, last_packet_at=now)
         if is_new:
             self.began_at = now
+            self.audited.clear()
         if is_new and self.credits_out > 0:
             self.credits_out -= 1
             self._account()

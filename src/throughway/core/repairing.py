@@ -3,8 +3,8 @@
 What is a sign, and what follows:
 
 - *A host sends with a new SPI and nothing comes to it.* Its own SPI may be one that went to others: because two hosts
-  chose the same, or by a wrong verdict. It is made a candidate of what others have, some at a time, and stays one of
-  those where something speaks for it.
+  chose the same, or by a wrong verdict. It is made a candidate of what others have, some at a time and each once, and
+  stays one of those where something speaks for it.
 - *A host whose SPI was given to it by answers begins anew with IKE, or falls silent while packets keep coming.* Its
   rivals of then get copies again, and it gets copies of what they have by answers.
 """
@@ -14,7 +14,7 @@ from typing import Final
 from throughway.core import deciding
 from throughway.core.bindings import Binding, PeerState
 from throughway.core.commands import Command
-from throughway.core.credits import NEVER, HostAtPeer
+from throughway.core.credits import NEVER, REKEYED_S, HostAtPeer, remember
 from throughway.core.ids import Host
 from throughway.core.limits import Limits
 from throughway.core.verdicts import Basis
@@ -22,16 +22,33 @@ from throughway.core.verdicts import Basis
 _IN_USE_S: Final = 10.0
 """An SPI with which something came within this time is in use."""
 
+_ON_ITS_WAY_S: Final = 2.0
+"""For so long after a host began with a new SPI, what comes with one older by `REKEYED_S` says nothing of it."""
+
+_AUDIT_S: Final = 60.0
+"""For so long at the most an audit that finds nothing keeps other hosts from theirs."""
+
+_AUDITED_REMEMBERED: Final = 256
+"""SPIs that a host was offered and is not offered again."""
+
 _PATIENCE_MAX: Final = 10
 """Audits after which the time between two is doubled no more."""
 
 
 def received(state: PeerState, binding: Binding, at: float) -> None:
-    """Note that something came with an SPI."""
+    """Note that something came with an SPI.
+
+    A host has received nothing where it had the copies of an audit alone, or what was on its way with an old SPI.
+    """
     binding.last_packet_at = max(binding.last_packet_at, at)
     binding.readings += 1
+    auditor = None if binding.is_shared else binding.auditor
     for host in binding.offered:
-        if known := state.hosts.get(host):
+        known = state.hosts.get(host)
+        if known is None or host == auditor:
+            continue
+        is_old = binding.first_at < known.began_at - REKEYED_S
+        if not is_old or at >= known.began_at + _ON_ITS_WAY_S:
             known.received_at = max(known.received_at, at)
 
 
@@ -41,7 +58,7 @@ def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
     An audit that found two hosts with one SPI is over. One of an SPI that is idle waits for packets to compare, which
     may be long: it keeps its auditor, whose own the SPI may be, and nobody else from an audit.
     """
-    if any(_is_audited(binding, now) for binding in state.open.values()):
+    if any(_is_audited(state, binding, now) for binding in state.open.values()):
         return []
     for known in list(state.creditors.values()):
         if _is_one_way(known, now, limits):
@@ -51,8 +68,11 @@ def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
     return []
 
 
-def _is_audited(binding: Binding, now: float) -> bool:
-    return binding.auditor is not None and not binding.is_shared and now - binding.last_packet_at < _IN_USE_S
+def _is_audited(state: PeerState, binding: Binding, now: float) -> bool:
+    auditor = state.hosts.get(binding.auditor) if binding.auditor is not None else None
+    if auditor is None or binding.is_shared:
+        return False
+    return now - binding.last_packet_at < _IN_USE_S and now - auditor.audited_at < _AUDIT_S
 
 
 def _is_one_way(known: HostAtPeer, now: float, limits: Limits) -> bool:
@@ -66,13 +86,13 @@ def _is_one_way(known: HostAtPeer, now: float, limits: Limits) -> bool:
 
 
 def _offer_others(state: PeerState, known: HostAtPeer, now: float, limits: Limits) -> list[Command]:
-    """Make a host a candidate of a few SPIs in use: where it was ruled out first, then the others."""
+    """Make a host a candidate of a few SPIs in use that it was not offered yet: where it was ruled out first."""
     in_use = [
         binding
         for binding in state.bindings.values()
         if binding.basis not in (None, Basis.ROUTER_SA) and now - binding.last_packet_at < _IN_USE_S
     ]
-    in_use = [binding for binding in in_use if known.host not in binding.offered]
+    in_use = [one for one in in_use if known.host not in one.offered and one.spi not in known.audited]
     in_use.sort(key=lambda one: (known.host in one.rivals, one.spi in state.by_answers, -one.audits), reverse=True)
     commands: list[Command] = []
     for binding in in_use[: limits.fan_out_max]:
@@ -80,6 +100,7 @@ def _offer_others(state: PeerState, known: HostAtPeer, now: float, limits: Limit
         if admitted:
             binding.audits += 1
             binding.auditor, binding.audited_packets = known.host, 0
+            remember(known.audited, binding.spi, None, _AUDITED_REMEMBERED)
         commands += admitted
     return commands
 

@@ -164,6 +164,86 @@ def test_two_hosts_with_one_spi_keep_nobody_else_from_an_audit(play: Playbook) -
     assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}, "both answer, so both keep it"
 
 
+def test_an_audit_that_finds_nothing_keeps_nobody_else_from_one_for_long(play: Playbook) -> None:
+    """Packets come now and then, and too few of them to compare."""
+    has_tunnels(play, ALICE, IN_1, IN_2)
+    only_sends(play, BOB)
+    play.now += LIMITS.one_way_s + 1
+    moves(play, IN_1, senders=(BOB,))
+    assert play.candidates(PEER, IN_1) == {ALICE, BOB}
+    only_sends(play, CAROL)
+    began_at = play.now
+    while CAROL not in play.candidates(PEER, IN_2):
+        play.now += 2.0
+        moves(play, IN_1, IN_2, senders=(CAROL,))
+        assert play.now < began_at + 70
+    assert play.now >= began_at + 60
+
+
+def rekeys(play: Playbook, host: Host) -> Spi:
+    """Let a host whose tunnel is in use agree on the next one, and send with it; return its new SPI."""
+    only_sends(play, host)
+    play >> EspUnclaimed(PATH, IN_2, 1)
+    for _ in range(10):
+        play.now += 2.0
+        moves(play, IN_1, IN_2, senders=(host,))
+    spi = Spi(out_of(host) + 0x100)
+    tell(play, *ikev2_child(host, PEER, int(host), 2), EspFromInside(host, PEER, spi, 1))
+    return spi
+
+
+@pytest.mark.parametrize(("until", "is_offered"), [(1.9, True), (2.1, False)], ids=["late", "goes-on"])
+def test_what_was_on_its_way_with_the_old_spi_says_nothing_of_the_new_one(
+    play: Playbook, until: float, is_offered: bool
+) -> None:
+    """With the old one going on nothing is known: the peer may still prefer it."""
+    has_tunnels(play, ALICE, IN_1)
+    spi = rekeys(play, BOB)
+    began_at = play.now
+    play.now = began_at + until
+    moves(play, IN_2)
+    play.now = began_at + LIMITS.one_way_s + 1
+    play >> CountersRead(
+        tuple(FlowCount(key, 3, 0, play.now) for key in (to_peer(BOB, PEER, spi), to_inside(PEER, IN_1)))
+    )
+    assert play.candidates(PEER, IN_1) == ({ALICE, BOB} if is_offered else {ALICE})
+
+
+def test_what_came_with_a_new_spi_is_for_the_new_tunnel(play: Playbook) -> None:
+    """Bob has two more tunnels, one of which came as he began to send with it; of the other nothing is known."""
+    has_tunnels(play, ALICE, IN_1)
+    spi = rekeys(play, BOB)
+    tell(play, EspUnclaimed(PATH, IN_3, 1), *ikev2_child(BOB, PEER, int(BOB), 3))
+    began_at = play.now
+    play.now = began_at + 1
+    moves(play, IN_3)
+    play.now = began_at + LIMITS.one_way_s + 1
+    play >> CountersRead(
+        tuple(FlowCount(key, 3, 0, play.now) for key in (to_peer(BOB, PEER, spi), to_inside(PEER, IN_1)))
+    )
+    assert play.candidates(PEER, IN_1) == {ALICE}
+
+
+def test_a_host_that_only_sends_is_offered_each_spi_once() -> None:
+    """Two at a time; the copies that it had of the first two are no sign that its own comes."""
+    play = Playbook(Limits(fan_out_max=2))
+    traffic = Traffic(play, PATH)
+    has_tunnels(play, ALICE, IN_1, IN_2, IN_3)
+    for spi in (IN_1, IN_2, IN_3):
+        traffic.hears(spi)
+    sent_to_elsewhere(traffic)
+    traffic.start(BOB, 1)
+    offered = []
+    for _ in range(200):
+        before = [spi for spi in (IN_1, IN_2, IN_3) if BOB in play.candidates(PEER, spi)]
+        traffic.run(1)
+        offered += [spi for spi in (IN_1, IN_2, IN_3) if BOB in play.candidates(PEER, spi) and spi not in before]
+    assert sorted(offered) == [IN_1, IN_2, IN_3]
+    traffic.tell(EspFromInside(BOB, PEER, Spi(0x20000001), 1))
+    traffic.run(164)
+    assert any(BOB in play.candidates(PEER, spi) for spi in (IN_1, IN_2, IN_3)), "his own may be that of the new one"
+
+
 def test_what_a_host_was_not_offered_yet_comes_next() -> None:
     """As many at once as a packet may have copies; Bob says that they are not his, and is offered the rest."""
     play = Playbook(Limits(fan_out_max=2))
