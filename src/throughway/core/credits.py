@@ -84,8 +84,6 @@ class HostAtPeer:
     """When the host did."""
     began_at: float = NEVER
     """When the host sent its latest new SPI for the first time."""
-    received_at: float = NEVER
-    """When something came from the peer that it had a copy of, and that may be an answer to its latest new SPI."""
     rekeyed_at: float = NEVER
     """When an IKE SA was met that began without IKE_SA_INIT, and whose credit is still to be taken back."""
     ending: Ending | None = None

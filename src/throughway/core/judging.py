@@ -44,7 +44,7 @@ class Judging:
         at = count.last_packet_at
         if count.key.direction is Direction.TO_INSIDE:
             if (binding := state.bindings.get(spi)) and at > binding.last_packet_at:
-                repairing.received(state, binding, at)
+                repairing.received(binding, at)
         elif (host := state.hosts.get(count.key.host)) and (sa := host.outgoing.get(spi)):
             if at > sa.last_packet_at:
                 state.heard.add(host.host)

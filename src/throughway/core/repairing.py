@@ -9,6 +9,7 @@ What is a sign, and what follows:
   rivals of then get copies again, and it gets copies of what they have by answers.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from throughway.core import deciding
@@ -35,21 +36,10 @@ _PATIENCE_MAX: Final = 10
 """Audits after which the time between two is doubled no more."""
 
 
-def received(state: PeerState, binding: Binding, at: float) -> None:
-    """Note that something came with an SPI.
-
-    A host has received nothing where it had the copies of an audit alone, or what was on its way with an old SPI.
-    """
+def received(binding: Binding, at: float) -> None:
+    """Note that something came with an SPI."""
     binding.last_packet_at = max(binding.last_packet_at, at)
     binding.readings += 1
-    auditor = None if binding.is_shared else binding.auditor
-    for host in binding.offered:
-        known = state.hosts.get(host)
-        if known is None or host == auditor:
-            continue
-        is_old = binding.first_at < known.began_at - REKEYED_S
-        if not is_old or at >= known.began_at + _ON_ITS_WAY_S:
-            known.received_at = max(known.received_at, at)
 
 
 def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
@@ -60,8 +50,10 @@ def audit(state: PeerState, now: float, limits: Limits) -> list[Command]:
     """
     if any(_is_audited(state, binding, now) for binding in state.open.values()):
         return []
-    for known in list(state.creditors.values()):
-        if _is_one_way(known, now, limits):
+    suspects = {known.host: known for known in state.creditors.values() if _may_be_one_way(known, now, limits)}
+    if suspects:
+        receive = _receiving(state, suspects)
+        for known in [known for host, known in suspects.items() if host not in receive][:1]:
             known.audits += 1
             known.audited_at = now
             return _offer_others(state, known, now, limits)
@@ -75,14 +67,37 @@ def _is_audited(state: PeerState, binding: Binding, now: float) -> bool:
     return now - binding.last_packet_at < _IN_USE_S and now - auditor.audited_at < _AUDIT_S
 
 
-def _is_one_way(known: HostAtPeer, now: float, limits: Limits) -> bool:
-    """Whether a host goes on to send with a new SPI, may own one to the inside, and has had nothing since."""
+def _may_be_one_way(known: HostAtPeer, now: float, limits: Limits) -> bool:
+    """Whether a host goes on to send with a new SPI, may own one to the inside, and was not audited of late."""
     if known.began_at == NEVER or not known.credits_left(now) or now < known.unseen_until:
         return False
     patience_s = limits.one_way_s * 2.0 ** min(known.audits, _PATIENCE_MAX)
-    is_due = known.received_at <= known.began_at and now - max(known.began_at, known.audited_at) >= patience_s
+    is_due = now - max(known.began_at, known.audited_at) >= patience_s
     is_sending = known.last_seen_at - known.began_at >= limits.one_way_s / 2 and now - known.last_seen_at < _IN_USE_S
     return is_due and is_sending
+
+
+def _receiving(state: PeerState, suspects: Mapping[Host, HostAtPeer]) -> set[Host]:
+    """Find those of some hosts that have had something since they began with their new SPIs.
+
+    What another host has by now does not count, nor do the copies of an audit.
+    """
+    receiving: set[Host] = set()
+    for binding in state.bindings.values():
+        auditor = None if binding.is_shared else binding.auditor
+        for host in binding.offered:
+            if host in suspects and host != auditor and _is_after(binding, suspects[host]):
+                receiving.add(host)
+    for host, known in suspects.items():
+        if any(_is_after(state.dormant[spi], known) for spi in known.dormant):
+            receiving.add(host)
+    return receiving
+
+
+def _is_after(binding: Binding, known: HostAtPeer) -> bool:
+    """Whether something came with an SPI that was not on its way already when a host began with its new one."""
+    is_old = binding.first_at < known.began_at - REKEYED_S
+    return binding.last_packet_at > known.began_at + (_ON_ITS_WAY_S if is_old else 0.0)
 
 
 def _offer_others(state: PeerState, known: HostAtPeer, now: float, limits: Limits) -> list[Command]:

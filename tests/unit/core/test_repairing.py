@@ -164,6 +164,36 @@ def test_two_hosts_with_one_spi_keep_nobody_else_from_an_audit(play: Playbook) -
     assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}, "both answer, so both keep it"
 
 
+def test_an_owner_that_lost_its_spi_by_answers_is_offered_it_again(play: Playbook) -> None:
+    """Bob answers all that he has copies of, and has a credit to spare. The copies that Alice had are no sign."""
+    traffic = power_cut(play, [ALICE, BOB])
+    tell(play, *ikev2_child(BOB, PEER, 0x1CE01, 2))
+    for host in (ALICE, BOB):
+        traffic.asked(BOB, into(host))
+    sends_to_elsewhere = Spi(0x20000000)
+    traffic.asks(ALICE, sends_to_elsewhere)
+    traffic.run(6)
+    assert play.tracker.verdict(PATH, into(ALICE)) == Certain(BOB, Basis.ANSWERS)
+    traffic.asked(ALICE, into(ALICE))
+    traffic.run(60)
+    assert play.candidates(PEER, into(ALICE)) == {ALICE, BOB}, "both answer"
+
+
+def test_a_host_whose_tunnel_fell_idle_is_offered_no_others(play: Playbook) -> None:
+    """It sent all the while, and its peer had nothing more to say."""
+    has_tunnels(play, ALICE, IN_1)
+    only_sends(play, BOB)
+    tell(play, *ikev2_child(BOB, PEER, int(BOB), 2))
+    play.now += 1
+    play >> EspUnclaimed(PATH, IN_2, 1)
+    assert play.candidates(PEER, IN_2) == {BOB}
+    for _ in range(int(LIMITS.esp_idle_s / 10) + 5):
+        play.wait_until(play.now + 10.0)
+        moves(play, IN_1, senders=(BOB,))
+        assert play.candidates(PEER, IN_1) == {ALICE}
+    assert to_inside(PEER, IN_2) not in play.mappings
+
+
 def test_an_audit_that_finds_nothing_keeps_nobody_else_from_one_for_long(play: Playbook) -> None:
     """Packets come now and then, and too few of them to compare."""
     has_tunnels(play, ALICE, IN_1, IN_2)
