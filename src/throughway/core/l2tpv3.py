@@ -5,16 +5,7 @@ messages assign them in clear: what a host assigns is its own, exactly and befor
 session without control messages (an *unmanaged* one) is inferred: the next unknown ID that comes from
 the peer belongs to the host that has sent with one of its own and was not answered.
 
-It may be clear text, so it is never fanned out. That only one owner is possible is brought about: of the
-hosts whose new sessions the peer has not answered, one has its *turn*, and only its packets go out. The turn lasts for
-`l2tpv3_turn_s` from the last of its sessions on; once another host waits, no more of them begin in it.
-
-    waiting --the turn is free--> open --answered--> paired
-       |                           |
-       |                           +--its turn is over and another host waits--> unknown
-       +--no turn within l2tpv3_turn_s--> refused, and asked about again
-
-The router's own packets cannot be held, so the router takes the turn at once.
+Who may send with a new session of that kind, and when, is in `l2tpv3_turns`.
 
 Over UDP it is the same (RFC 3931 section 4.1.2). L2TPv2 (RFC 2661) has tunnel IDs, which name control connections and
 all that is in them, and which are assigned in the same way; what is said here of control connections holds for them.
@@ -25,11 +16,12 @@ from typing import Final
 
 from throughway.core import discriminators
 from throughway.core.bounds import Bounds
-from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
+from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping
 from throughway.core.events import AdoptedFlow, FlowCount, L2tpControlSeen, PortlessFromInside, PortlessUnclaimed
-from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import ROUTER, Host, Path, Peer
+from throughway.core.flows import Direction
+from throughway.core.ids import Host, Path, Peer
 from throughway.core.l2tpv3_state import OVER_IP, Family, Incoming, L2tpHost, L2tpPeer, Origin, Outgoing, assigned_by
+from throughway.core.l2tpv3_turns import Turns
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusals, Tunnels
 
@@ -47,8 +39,7 @@ class L2tpPart:
         self._limits: Final = bounds.limits
         self._refusals: Final = refusals
         self._peers: Final[dict[Path, L2tpPeer]] = {}
-        self._wait_at: Final[dict[Path, None]] = {}
-        """Peers to which some host waits for its turn."""
+        self._turns: Final = Turns(bounds, family)
 
     # Queries
 
@@ -107,7 +98,7 @@ class L2tpPart:
                     flow.has_ended = True
             else:
                 commands += self._assign(state, host, discriminator, now)
-        return commands + self._next_turn(state, now)
+        return commands + self._turns.next(state, now)
 
     def _assign(self, state: L2tpPeer, host: L2tpHost, discriminator: int, now: float) -> list[Command]:
         """Give a host what it assigned to itself, unless another one has it and uses it."""
@@ -144,7 +135,7 @@ class L2tpPart:
 
     def on_from_inside(self, event: PortlessFromInside, now: float) -> list[Command]:
         """Let a host's flow out: at once where it is known what comes back, else in its turn."""
-        key = self._to_peer(event.host, event.peer, event.discriminator)
+        key = self._family.to_peer(event.host, event.peer, event.discriminator)
         path = self._bounds.path(event.host, event.peer, event.slot)
         host = self._meet(event.host, path, now)
         if host is None:
@@ -153,60 +144,14 @@ class L2tpPart:
         if event.discriminator in host.outgoing:
             return [InstallMapping(key, host.host, path.slot), Reinject(key)]
         if host.explains(event.discriminator):
-            return self._open(state, host, event.discriminator, now)
-        if len(host.waiting) >= self._limits.spis_per_host_and_peer_max:
-            return [Refuse(key, Reason.REFUSED, "mappings.limit")]
-        host.waiting.setdefault(event.discriminator, now)
-        self._wait_at[path] = None
-        commands = self._give_turn(state, host, now) if host.host == ROUTER or state.is_alone(host, now) else []
-        return commands + self._next_turn(state, now)
-
-    def _next_turn(self, state: L2tpPeer, now: float) -> list[Command]:
-        """Let the next host out while nobody waits for an answer, and wake up when this may change."""
-        commands: list[Command] = []
-        while (waiting := state.waiting()) and not state.is_turn_taken(now):
-            commands += self._give_turn(state, waiting[0], now)
-        if waiting:
-            longest = min(host.waiting_since for host in waiting)
-            commands.append(WakeAt(min(state.turn_until, longest + self._limits.l2tpv3_turn_s)))
-        else:
-            self._wait_at.pop(state.path, None)
-        return commands
-
-    def _give_turn(self, state: L2tpPeer, host: L2tpHost, now: float) -> list[Command]:
-        """Let out all that the host waits with, and close what others were not answered for."""
-        commands: list[Command] = []
-        for other in state.hosts.values():
-            if other is not host:
-                commands += self._close(state, other)
-        state.turn, state.turn_until, host.turn_at = host.host, now + self._limits.l2tpv3_turn_s, now
-        opening, host.waiting = host.waiting, {}
-        for discriminator in opening:
-            commands += self._open(state, host, discriminator, now)
-        return commands
-
-    def _open(self, state: L2tpPeer, host: L2tpHost, discriminator: int, now: float) -> list[Command]:
-        """Let the packets of a flow out."""
-        key = self._to_peer(host.host, state.path.peer, discriminator)
-        commands: list[Command] = []
-        if len(host.outgoing) >= self._limits.spis_per_host_and_peer_max:
-            oldest = min(host.outgoing, key=lambda name: host.outgoing[name].last_packet_at)
-            commands.append(self._drop_outgoing(state, host, oldest))
-        if not self._bounds.has_room(commands):
-            return [*commands, Refuse(key, Reason.REFUSED, "mappings.limit")]
-        host.outgoing[discriminator] = Outgoing(now, now, is_explained=host.explains(discriminator))
-        self._bounds.mappings += 1
-        return [*commands, InstallMapping(key, host.host, state.path.slot), Reinject(key)]
-
-    def _close(self, state: L2tpPeer, host: L2tpHost) -> list[Command]:
-        """Let the host ask again for what the peer has not answered."""
-        return [self._drop_outgoing(state, host, discriminator) for discriminator in host.all_unanswered]
+            return self._turns.open(state, host, event.discriminator, now)
+        return self._turns.ask(state, host, event.discriminator, now)
 
     # What comes from outside
 
     def on_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:
         """Give what nobody assigned to the one host that waits for an answer, or to the only one there is."""
-        key = self._to_inside(event.path, event.discriminator)
+        key = self._family.to_inside(event.path, event.discriminator)
         state = self._peers.get(event.path)
         if state is None:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
@@ -221,12 +166,12 @@ class L2tpPart:
         if event.discriminator in discriminators.L2TP_UNASSIGNED or not candidates:
             candidates, origin = list(state.hosts.values()), Origin.ALONE
         if len(candidates) > 1:
-            closed = [command for host in candidates for command in self._close(state, host)]
+            closed = [command for host in candidates for command in self._turns.close(state, host)]
             return [*closed, Refuse(key, Reason.NO_CANDIDATE, "owner.ambiguous")]
         taken = self._take(state, candidates[0], event.discriminator, origin, now)
         if not taken:
             return [Refuse(key, Reason.REFUSED, "mappings.limit")]
-        return [*taken, Reinject(key), *self._next_turn(state, now)]
+        return [*taken, Reinject(key), *self._turns.next(state, now)]
 
     def _take(self, state: L2tpPeer, host: L2tpHost, discriminator: int, origin: Origin, now: float) -> list[Command]:
         """Make a host the owner of what comes from the peer; empty where there is no room.
@@ -249,7 +194,7 @@ class L2tpPart:
         own[discriminator] = Incoming(host.host, origin, now, now)
         state.owners[discriminator] = host.host
         self._bounds.mappings += 1
-        commands.append(InstallMapping(self._to_inside(state.path, discriminator), host.host))
+        commands.append(InstallMapping(self._family.to_inside(state.path, discriminator), host.host))
         commands.append(self._record("flow.installed", host.host, state.path.peer, discriminator, basis=origin.value))
         return commands
 
@@ -272,14 +217,10 @@ class L2tpPart:
         known.last_seen_at = now
         return known
 
-    def _drop_outgoing(self, state: L2tpPeer, host: L2tpHost, discriminator: int) -> RemoveMapping:
-        del host.outgoing[discriminator]
-        return RemoveMapping(self._to_peer(host.host, state.path.peer, discriminator))
-
     def _drop_incoming(self, state: L2tpPeer, discriminator: int) -> list[Command]:
         owner = state.owners.pop(discriminator)
         del state.hosts[owner].incoming[discriminator]
-        return [RemoveMapping(self._to_inside(state.path, discriminator))]
+        return [RemoveMapping(self._family.to_inside(state.path, discriminator))]
 
     def forget(self, host: Host, path: Path, now: float) -> list[Command]:
         """Forget all that a host has with a peer."""
@@ -287,14 +228,14 @@ class L2tpPart:
         known = state.hosts.get(host) if state else None
         if state is None or known is None:
             return []
-        commands: list[Command] = [self._drop_outgoing(state, known, name) for name in list(known.outgoing)]
+        commands: list[Command] = [self._turns.drop(state, known, name) for name in list(known.outgoing)]
         for name in list(known.incoming):
             commands += self._drop_incoming(state, name)
-        waiting = [self._to_peer(host, path.peer, name) for name in known.waiting]
+        waiting = [self._family.to_peer(host, path.peer, name) for name in known.waiting]
         commands += [Refuse(key, Reason.REFUSED, "peers.limit") for key in waiting]
         del state.hosts[host]
         self._bounds.release(host, path, self._family.holder)
-        commands += self._next_turn(state, now)
+        commands += self._turns.next(state, now)
         if not state.hosts:
             del self._peers[path]
         return commands
@@ -319,18 +260,8 @@ class L2tpPart:
             self._bounds.touch(host.host, state.path.peer, count.last_packet_at)
 
     def expire(self, now: float) -> list[Command]:
-        """Give turns on, and refuse what has waited for its turn too long, so that it is asked about again."""
-        commands: list[Command] = []
-        for path in list(self._wait_at):
-            state = self._peers[path]
-            commands += self._next_turn(state, now)
-            for host in state.hosts.values():
-                for name in [name for name, at in host.waiting.items() if now >= at + self._limits.l2tpv3_turn_s]:
-                    del host.waiting[name]
-                    key = self._to_peer(host.host, path.peer, name)
-                    commands.append(Refuse(key, Reason.REFUSED, "answer.awaited"))
-            commands += self._next_turn(state, now)
-        return commands
+        """Give turns on."""
+        return self._turns.expire(now)
 
     def sweep(self, now: float) -> list[Command]:
         """Forget what is idle of hosts that are silent.
@@ -345,7 +276,7 @@ class L2tpPart:
                 is_silent = host.last_seen_at < before
                 for name, sent in list(host.outgoing.items()):
                     if is_silent and sent.last_packet_at < before:
-                        commands.append(self._drop_outgoing(state, host, name))
+                        commands.append(self._turns.drop(state, host, name))
                 for name, got in list(host.incoming.items()):
                     if got.last_packet_at < before and (is_silent or got.has_ended):
                         commands += self._drop_incoming(state, name)
@@ -384,12 +315,6 @@ class L2tpPart:
         return []
 
     # Names
-
-    def _to_peer(self, host: Host, peer: Peer, discriminator: int) -> FlowKey:
-        return FlowKey.to_peer(self._family.protocol, host, peer, discriminator, self._family.port)
-
-    def _to_inside(self, path: Path, discriminator: int) -> FlowKey:
-        return FlowKey.to_inside(self._family.protocol, path, discriminator, self._family.port)
 
     def _record(self, name: str, host: Host, peer: Peer, discriminator: int, **fields: object) -> Record:
         protocol, port = self._family.protocol, self._family.port

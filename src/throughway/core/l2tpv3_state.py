@@ -6,7 +6,8 @@ from typing import Final
 
 from throughway.core import discriminators
 from throughway.core.events import L2tpControl
-from throughway.core.ids import Host, IpProtocol, Path, UdpPort
+from throughway.core.flows import FlowKey
+from throughway.core.ids import Host, IpProtocol, Path, Peer, UdpPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,14 @@ class Family:
     protocol: int
     port: int
     holder: str
+
+    def to_peer(self, host: Host, peer: Peer, discriminator: int) -> FlowKey:
+        """Name what a host sends."""
+        return FlowKey.to_peer(self.protocol, host, peer, discriminator, self.port)
+
+    def to_inside(self, path: Path, discriminator: int) -> FlowKey:
+        """Name what comes from a peer."""
+        return FlowKey.to_inside(self.protocol, path, discriminator, self.port)
 
 
 OVER_IP: Final = Family(IpProtocol.L2TPV3, 0, "l2tpv3")
