@@ -8,7 +8,21 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.properties.clear_text import ClearWorld, Kill, Pass, SendUnmanaged, Step, fair, killing, owners, unfair
+from tests.properties.clear_text import (
+    ClearWorld,
+    Hush,
+    Kill,
+    Pass,
+    SendUnmanaged,
+    Step,
+    changing,
+    fair,
+    hushing,
+    killing,
+    owners,
+    talking,
+    unfair,
+)
 from tests.properties.world import HOSTS, PEERS, World
 from throughway.core.commands import Command, FanOut, InstallMapping, RemoveMapping
 from throughway.core.flows import Direction, FlowKey
@@ -48,7 +62,7 @@ def test_law_2_clear_text_has_one_owner_until_it_is_given_up(steps: Sequence[Ste
         assert play.world.tracker.mapping_count == len(play.world.mappings())
 
 
-LAW_2_ANSWERS = (st.lists(st.one_of(*fair), min_size=3, max_size=20), st.sampled_from([0.0, 0.05, 1.5]))
+LAW_2_ANSWERS = (st.lists(changing, min_size=12, max_size=40), st.sampled_from([0.0, 0.05, 1.5, 1.5]))
 
 
 # The answer to what Alice begins late in her turn comes when Bob has been waiting for a whole one.
@@ -59,9 +73,20 @@ BEGUN_LATE_IN_A_TURN: list[Step] = [
     SendUnmanaged((HOSTS[1], PEERS[0]), 0),
 ]
 
+# The peer comes back when Alice's turn is long over, and answers what she sent just before Bob begins.
+ANSWERED_LATE: list[Step] = [
+    Hush(PEERS[0], is_silent=True),
+    SendUnmanaged((HOSTS[0], PEERS[0]), 0),
+    Pass(40.0),
+    Hush(PEERS[0], is_silent=False),
+    SendUnmanaged((HOSTS[0], PEERS[0]), 0),
+    SendUnmanaged((HOSTS[1], PEERS[0]), 0),
+]
+
 
 @given(*LAW_2_ANSWERS)
 @example(BEGUN_LATE_IN_A_TURN, 1.5)
+@example(ANSWERED_LATE, 0.05)
 def test_law_2_what_a_peer_answers_within_a_turn_comes_to_nobody_else(steps: Sequence[Step], answer_s: float) -> None:
     play = ClearWorld(answer_s=answer_s)
     for step in steps:
@@ -103,7 +128,11 @@ def test_law_6_handling_the_same_event_twice_changes_nothing(steps: Sequence[Ste
         assert often.world.tracker.mapping_count == once.world.tracker.mapping_count
 
 
-LAW_8 = (FAIR, st.lists(st.one_of(*fair, killing), min_size=1, max_size=10), st.sampled_from([0.0, 0.05, 1.5]))
+LAW_8 = (
+    st.lists(st.one_of(*fair, hushing, talking), min_size=3, max_size=20),
+    st.lists(st.one_of(*fair, hushing, talking, killing), min_size=1, max_size=10),
+    st.sampled_from([0.0, 0.05, 1.5]),
+)
 
 
 @given(*LAW_8)

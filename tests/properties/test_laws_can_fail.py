@@ -1,7 +1,7 @@
 """A control for each law: with a tracker that breaks it, its property fails."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +21,11 @@ from throughway.core.events import (
     MappingsAdopted,
     PortlessFromInside,
     PortlessUnclaimed,
-    TimerExpired,
 )
 from throughway.core.flows import Direction, FlowKey
-from throughway.core.ids import IpProtocol, Path
+from throughway.core.ids import IpProtocol, Path, UdpPort
+from throughway.core.kept_ports import PortSetting
+from throughway.core.limits import Limits
 from throughway.core.tracker import Tracker
 from throughway.core.verdicts import Certain
 
@@ -139,11 +140,8 @@ class LastComer(Tracker):
 class Impatient(Tracker):
     """Lets nobody wait for the answer to another host's session."""
 
-    def handle(self, event: Event, now: float) -> list[Command]:
-        commands = super().handle(event, now)
-        if isinstance(event, PortlessFromInside) and event.protocol == IpProtocol.L2TPV3:
-            commands += super().handle(TimerExpired(), now + self._limits.l2tpv3_turn_s)
-        return commands
+    def __init__(self, limits: Limits, ports: Mapping[UdpPort, PortSetting] | None = None) -> None:
+        super().__init__(replace(limits, l2tpv3_turn_s=0.01, l2tpv3_answer_s=0.01), ports)
 
 
 class Guesses(Tracker):

@@ -6,6 +6,7 @@ world knows the truth and lets the laws look on; it decides nothing by what the 
     hosts --ESP, IKE--> FakeDataPlane --questions--> Tracker --commands--> FakeDataPlane --copies--> hosts
 """
 
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -223,6 +224,11 @@ class World:
         self.tell(EspUnclaimed(Path(peer), spi, 1))
         self.plane.from_outside(packets.esp(peer, OUTSIDE, spi, 1, self.number("packet")))
         self.settle()
+
+    @property
+    def next_wake_at(self) -> float:
+        """When the tracker wants to be woken next."""
+        return min(self._wakes, default=math.inf)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, with counters read before every moment at which the tracker wants to be woken."""

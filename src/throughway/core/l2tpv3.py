@@ -3,7 +3,9 @@
 Its session IDs and control connection IDs are chosen by whoever wants to be sent to, as SPIs are, but control
 messages assign them in clear: what a host assigns is its own, exactly and before anything comes. A
 session without control messages (an *unmanaged* one) is inferred: the next unknown ID that comes from
-the peer belongs to the host that has sent with one of its own and was not answered.
+the peer belongs to the host that has sent with one of its own and was not answered. Which ones were answered is kept
+with each of them: an answer was to one of those that were awaited when it came, and where these are several, nothing
+is concluded until there are as many answers.
 
 Who may send with a new session of that kind, and when, is in `l2tpv3_turns`.
 
@@ -11,23 +13,34 @@ Over UDP it is the same (RFC 3931 section 4.1.2). L2TPv2 (RFC 2661) has tunnel I
 all that is in them, and which are assigned in the same way; what is said here of control connections holds for them.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from throughway.core import discriminators
 from throughway.core.bounds import Bounds
-from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping
+from throughway.core.commands import Command, InstallMapping, Record, Refuse, Reinject, RemoveMapping, WakeAt
 from throughway.core.events import AdoptedFlow, FlowCount, L2tpControlSeen, PortlessFromInside, PortlessUnclaimed
 from throughway.core.flows import Direction
 from throughway.core.ids import Host, Path, Peer
-from throughway.core.l2tpv3_state import OVER_IP, Family, Incoming, L2tpHost, L2tpPeer, Origin, Outgoing, assigned_by
+from throughway.core.l2tpv3_state import (
+    CALL_DISCONNECT,
+    OVER_IP,
+    STOP_CONTROL_CONNECTION,
+    Family,
+    Incoming,
+    L2tpHost,
+    L2tpPeer,
+    Origin,
+    Outgoing,
+    assigned_by,
+    ended_by,
+)
 from throughway.core.l2tpv3_turns import Turns
 from throughway.core.reasons import Reason
 from throughway.core.tunnels import Refusals, Tunnels
 
-_ENDING: Final = frozenset({4, 14})
-"""Stop-Control-Connection-Notification and Call-Disconnect-Notify name IDs that are used no longer (RFC 3931
-section 3.1)."""
+_ENDING: Final = frozenset({STOP_CONTROL_CONNECTION, CALL_DISCONNECT})
 
 
 class L2tpPart:
@@ -40,6 +53,10 @@ class L2tpPart:
         self._refusals: Final = refusals
         self._peers: Final[dict[Path, L2tpPeer]] = {}
         self._turns: Final = Turns(bounds, family)
+        self._empty: Final[dict[Path, None]] = {}
+        """Peers that no host speaks to any more, but which may still answer."""
+        self._listening_until = -math.inf
+        """Until then peers may answer what hosts sent before a restart."""
 
     # Queries
 
@@ -56,7 +73,8 @@ class L2tpPart:
         """All hosts and peers between which there is L2TP."""
         for state in self._peers.values():
             for host in state.hosts.values():
-                begun = [flow.first_at for flow in host.outgoing.values()]
+                is_open = [name for name, flow in host.outgoing.items() if flow.is_open]
+                begun = [host.outgoing[name].first_at for name in is_open]
                 begun += [flow.first_at for flow in host.incoming.values()]
                 begun += host.waiting.values()
                 if begun:
@@ -66,7 +84,7 @@ class L2tpPart:
                         slot=state.path.slot,
                         protocol=self._family.protocol,
                         port=self._family.port,
-                        to_peer=tuple(host.outgoing) + tuple(host.waiting),
+                        to_peer=tuple(dict.fromkeys((*is_open, *host.waiting))),
                         to_inside=tuple(host.incoming),
                         contested=(),
                         rivals=1,
@@ -98,19 +116,23 @@ class L2tpPart:
                     flow.has_ended = True
             else:
                 commands += self._assign(state, host, discriminator, now)
+        if event.from_host and (ended := ended_by(message)) in host.outgoing:
+            commands += self._turns.drop(state, host, ended, now)
         return commands + self._turns.next(state, now)
 
     def _assign(self, state: L2tpPeer, host: L2tpHost, discriminator: int, now: float) -> list[Command]:
         """Give a host what it assigned to itself, unless another one has it and uses it."""
         known = state.incoming(discriminator)
         if known is not None and known.host == host.host:
-            known.origin, known.has_ended = Origin.ASSIGNED, False
+            known.origin, known.has_ended, known.may_answer = Origin.ASSIGNED, False, frozenset()
             return []
         commands: list[Command] = []
         if known is not None:
-            if not known.has_ended or now - known.last_packet_at <= self._limits.l2tpv3_turn_s:
+            # The counters may be as old as they are read seldom.
+            in_use_s = self._limits.l2tpv3_answer_s + self._limits.counters_every_s
+            if not known.has_ended or now - known.last_packet_at <= in_use_s:
                 return self._refuse_assigned(state, host, discriminator, known.host, now)
-            commands += self._drop_incoming(state, discriminator)
+            commands += self._drop_incoming(state, discriminator, now)
         self._refusals.forget(host.host, state.path.peer, self._family.protocol, discriminator, self._family.port)
         return commands + self._take(state, host, discriminator, Origin.ASSIGNED, now)
 
@@ -141,10 +163,8 @@ class L2tpPart:
         if host is None:
             return [Refuse(key, Reason.REFUSED, "hosts.limit")]
         state = self._peers[path]
-        if event.discriminator in host.outgoing:
+        if (flow := host.outgoing.get(event.discriminator)) and flow.is_open:
             return [InstallMapping(key, host.host, path.slot), Reinject(key)]
-        if host.explains(event.discriminator):
-            return self._turns.open(state, host, event.discriminator, now)
         return self._turns.ask(state, host, event.discriminator, now)
 
     # What comes from outside
@@ -153,24 +173,27 @@ class L2tpPart:
         """Give what nobody assigned to the one host that waits for an answer, or to the only one there is."""
         key = self._family.to_inside(event.path, event.discriminator)
         state = self._peers.get(event.path)
-        if state is None:
+        if state is None or not state.hosts:
             return [Refuse(key, Reason.NO_CANDIDATE, "peer.unknown")]
         owner = state.owners.get(event.discriminator)
         if owner is not None:
             return [InstallMapping(key, owner), Reinject(key)]
         is_control = discriminators.is_l2tpv3_control(event.discriminator)
         candidates, origin = (
-            [one for one in state.hosts.values() if one.unanswered(is_control=is_control)],
+            [one for one in state.hosts.values() if one.awaited(now, is_control=is_control)],
             Origin.ANSWER,
         )
         if event.discriminator in discriminators.L2TP_UNASSIGNED or not candidates:
             candidates, origin = list(state.hosts.values()), Origin.ALONE
-        if len(candidates) > 1:
-            closed = [command for host in candidates for command in self._turns.close(state, host)]
-            return [*closed, Refuse(key, Reason.NO_CANDIDATE, "owner.ambiguous")]
+        if len(candidates) > 1 or state.is_listening(now, but_to=candidates[0].host):
+            closing = candidates if origin is Origin.ANSWER and len(candidates) > 1 else []
+            closed = [command for host in closing for command in self._turns.close(state, host, now)]
+            return [*closed, Refuse(key, Reason.NO_CANDIDATE, "owner.ambiguous"), *self._turns.next(state, now)]
         taken = self._take(state, candidates[0], event.discriminator, origin, now)
         if not taken:
             return [Refuse(key, Reason.REFUSED, "mappings.limit")]
+        if origin is Origin.ANSWER:
+            candidates[0].note_answer(event.discriminator, now)
         return [*taken, Reinject(key), *self._turns.next(state, now)]
 
     def _take(self, state: L2tpPeer, host: L2tpHost, discriminator: int, origin: Origin, now: float) -> list[Command]:
@@ -188,7 +211,7 @@ class L2tpPart:
             crowd = crowd or (list(own) if is_full else [])
         commands: list[Command] = []
         if crowd:
-            commands += self._drop_incoming(state, min(crowd, key=lambda name: own[name].last_packet_at))
+            commands += self._drop_incoming(state, min(crowd, key=lambda name: own[name].last_packet_at), now)
         elif len(state.owners) >= self._limits.spis_per_peer_max or not self._bounds.has_room():
             return []
         own[discriminator] = Incoming(host.host, origin, now, now)
@@ -210,17 +233,19 @@ class L2tpPart:
             return None
         state = self._peers.get(path)
         if state is None:
-            state = self._peers[path] = L2tpPeer(path)
+            state = self._peers[path] = L2tpPeer(path, listening_until=self._listening_until)
         known = state.hosts.get(host)
         if known is None:
-            known = state.hosts[host] = L2tpHost(host, now)
+            known = state.hosts[host] = L2tpHost(host, now, turn_at=now)
         known.last_seen_at = now
         return known
 
-    def _drop_incoming(self, state: L2tpPeer, discriminator: int) -> list[Command]:
-        owner = state.owners.pop(discriminator)
-        del state.hosts[owner].incoming[discriminator]
-        return [RemoveMapping(self._family.to_inside(state.path, discriminator))]
+    def _drop_incoming(self, state: L2tpPeer, discriminator: int, now: float) -> list[Command]:
+        """Forget a flow to the inside; what it answered asks again, and is answered again."""
+        host = state.hosts[state.owners.pop(discriminator)]
+        commands: list[Command] = [RemoveMapping(self._family.to_inside(state.path, discriminator))]
+        partner = host.drop_incoming(discriminator)
+        return commands + (self._turns.drop(state, host, partner, now) if partner is not None else [])
 
     def forget(self, host: Host, path: Path, now: float) -> list[Command]:
         """Forget all that a host has with a peer."""
@@ -228,15 +253,19 @@ class L2tpPart:
         known = state.hosts.get(host) if state else None
         if state is None or known is None:
             return []
-        commands: list[Command] = [self._turns.drop(state, known, name) for name in list(known.outgoing)]
+        commands = [command for name in list(known.outgoing) for command in self._turns.drop(state, known, name, now)]
         for name in list(known.incoming):
-            commands += self._drop_incoming(state, name)
+            commands += self._drop_incoming(state, name, now)
         waiting = [self._family.to_peer(host, path.peer, name) for name in known.waiting]
         commands += [Refuse(key, Reason.REFUSED, "peers.limit") for key in waiting]
         del state.hosts[host]
         self._bounds.release(host, path, self._family.holder)
         commands += self._turns.next(state, now)
-        if not state.hosts:
+        if not state.hosts and now < state.listening_until:
+            self._empty[path] = None
+            commands.append(WakeAt(state.listening_until))
+        elif not state.hosts:
+            self._empty.pop(path, None)
             del self._peers[path]
         return commands
 
@@ -260,26 +289,30 @@ class L2tpPart:
             self._bounds.touch(host.host, state.path.peer, count.last_packet_at)
 
     def expire(self, now: float) -> list[Command]:
-        """Give turns on."""
+        """Give turns on, and forget peers that cannot answer to anybody any more."""
+        for path in list(self._empty):
+            state = self._peers[path]
+            if state.hosts or now >= state.listening_until:
+                del self._empty[path]
+                if not state.hosts:
+                    del self._peers[path]
         return self._turns.expire(now)
 
     def sweep(self, now: float) -> list[Command]:
-        """Forget what is idle of hosts that are silent.
-
-        While a host speaks L2TPv3 with the peer, its flows stay, unless they have ended: how many it sends with and
-        how many came back tells whether it waits for an answer.
-        """
+        """Forget what is idle of hosts that are silent, of others what was closed, and soon what has ended: after a
+        restart nobody would know that it has."""
         commands: list[Command] = []
         before = now - self._limits.l2tpv3_idle_s
         for state in list(self._peers.values()):
             for host in list(state.hosts.values()):
                 is_silent = host.last_seen_at < before
                 for name, sent in list(host.outgoing.items()):
-                    if is_silent and sent.last_packet_at < before:
-                        commands.append(self._turns.drop(state, host, name))
+                    if sent.last_packet_at < before and (is_silent or not sent.is_open):
+                        commands += self._turns.drop(state, host, name, now)
                 for name, got in list(host.incoming.items()):
-                    if got.last_packet_at < before and (is_silent or got.has_ended):
-                        commands += self._drop_incoming(state, name)
+                    is_over = got.has_ended and got.last_packet_at < now - self._limits.sweep_every_s
+                    if is_over or (is_silent and got.last_packet_at < before):
+                        commands += self._drop_incoming(state, name, now)
                 if is_silent and not host.outgoing and not host.incoming and not host.waiting:
                     commands += self.forget(host.host, state.path, now)
         return commands
@@ -287,12 +320,24 @@ class L2tpPart:
     # Restart
 
     def adopt(self, flows: Sequence[AdoptedFlow], now: float) -> list[Command]:
-        """Take over what an earlier run decided. A host whose answer may be under way has the turn."""
+        """Take over what an earlier run decided. A host whose answer may be under way has the turn.
+
+        As many of a host's flows to the peer count as answered as come from the peer; where these are fewer, it is not
+        known which, and all are closed in the turns of others. What was closed before is not known any more, so
+        for as long as its answers may take nobody new is let out.
+        """
         commands = [command for flow in flows for command in self._adopt(flow, now)]
+        self._listening_until = now + self._limits.l2tpv3_answer_s
         for state in self._peers.values():
-            unanswered = [host.host for host in state.hosts.values() if host.all_unanswered]
-            if len(unanswered) == 1:
-                state.turn, state.turn_until = unanswered[0], now + self._limits.l2tpv3_turn_s
+            for host in state.hosts.values():
+                for name, got in host.incoming.items():
+                    if got.origin is not Origin.ADOPTED or name in discriminators.L2TP_UNASSIGNED:
+                        continue
+                    got.may_answer = host.awaited(now, is_control=discriminators.is_l2tpv3_control(name))
+                host.settle()
+            unanswered = [host.host for host in state.hosts.values() if host.in_turn]
+            state.turn = state.listening_to = unanswered[0] if len(unanswered) == 1 else None
+            state.turn_until, state.listening_until = now + self._limits.l2tpv3_turn_s, self._listening_until
         return commands
 
     def _adopt(self, flow: AdoptedFlow, now: float) -> list[Command]:

@@ -96,9 +96,17 @@ class Limits:
     portless_idle_s: float = 600.0
     """The same for every other protocol without ports: twice what RFC 4787 REQ-5 recommends for UDP."""
 
-    l2tpv3_turn_s: float = 2.0
-    """For how long a host's new unmanaged L2TPv3 session may keep those of other hosts to the same peer
-    waiting, and for how long these are held. It is longer than the way to any peer and back."""
+    l2tpv3_turn_s: float = 1.0
+    """For how long a host may send with new unmanaged L2TPv3 sessions that the peer does not answer, while other hosts
+    wait; it counts from the last session that began before one did."""
+
+    l2tpv3_answer_s: float = 2.0
+    """For how long an answer to what was sent in such a turn may come after it, so that no other host's new session
+    goes out meanwhile. It is longer than the way to any peer and back."""
+
+    l2tpv3_wait_s: float = 4.0
+    """For how long such a session is held before it is refused. It is longer than the turn of one other host with the
+    answers to it, so that who waits sees the next turn begin, and shorter than `held_s`."""
 
     refusals_max: int = 4096
     """Refusals that are remembered for people to see, in total; the oldest makes room."""

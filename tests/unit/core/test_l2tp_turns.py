@@ -146,7 +146,7 @@ def test_people_see_what_is_sent_what_comes_and_what_waits(over: Carrier) -> Non
     play = over.play()
     began_at = play.now
     tell(play, over.sends(ALICE, OUT_A), over.sends(BOB, OUT_B))
-    play.now += 1
+    play.now += 0.5
     tell(play, over.says(BOB, ICRQ, local_session_id=IN_B), over.says(CAROL, ICRQ, local_session_id=IN_C))
     seen = {"contested": (), "rivals": 1, "port": over.port}
     assert list(play.tracker.tunnels()) == [
@@ -173,7 +173,7 @@ def test_what_is_installed_and_what_is_taken_are_told_in_words(over: Carrier) ->
     tell(play, over.says(BOB, ICRQ, local_session_id=IN_A))
     assert not any(isinstance(command, Record) for command in play.answer), "it is told once"
     tell(play, over.says(ALICE, DISCONNECT, local_session_id=IN_A))
-    play.now += LIMITS.l2tpv3_turn_s + 0.1
+    play.now += LIMITS.l2tpv3_answer_s + LIMITS.counters_every_s + 0.1
     tell(play, over.says(BOB, ICRQ, local_session_id=IN_A))
     assert play.tracker.refusals() == []
     assert play.tracker.owner(over.back(IN_A)) == BOB
@@ -187,22 +187,23 @@ def test_who_waits_is_let_out_or_refused_in_time(over: Carrier) -> None:
     tell(play, over.sends(ALICE, OUT_A))
     play.now += 0.5
     tell(play, over.sends(BOB, OUT_B), over.sends(CAROL, OUT_C))
-    answers = play.answers_until(play.now + LIMITS.l2tpv3_turn_s)
+    answers = play.answers_until(play.now + LIMITS.l2tpv3_wait_s)
     assert RemoveMapping(over.out(ALICE, OUT_A)) in answers
     assert InstallMapping(over.out(BOB, OUT_B), BOB) in answers
     assert Refuse(over.out(CAROL, OUT_C), Reason.REFUSED, "answer.awaited") in answers
-    assert play.mappings == {over.out(BOB, OUT_B): (BOB,)}
-    assert play.tracker.mapping_count == 1
+    assert RemoveMapping(over.out(BOB, OUT_B)) in answers, "Carol still waited then"
+    assert play.mappings == {}
+    assert play.tracker.mapping_count == 0
 
 
 def test_who_waits_shortly_when_a_turn_ends_goes_on_waiting(over: Carrier) -> None:
     play = over.play()
     tell(play, over.sends(ALICE, OUT_A), over.sends(BOB, OUT_B))
-    play.now += LIMITS.l2tpv3_turn_s - 0.1
+    play.wait_until(play.now + LIMITS.l2tpv3_turn_s + LIMITS.l2tpv3_answer_s - 0.1)
     tell(play, over.sends(CAROL, OUT_C))
-    play.now += 0.1
-    tell(play, TimerExpired())
-    assert not any(isinstance(command, Refuse) for command in play.answer)
+    answers = play.answers_until(play.now + 0.1)
+    assert InstallMapping(over.out(BOB, OUT_B), BOB) in answers
+    assert not any(isinstance(command, Refuse) for command in answers)
     tell(play, over.comes(IN_B))
     assert over.out(CAROL, OUT_C) in play.mappings
 
@@ -275,9 +276,11 @@ def test_all_of_a_host_and_a_peer_goes_when_another_peer_needs_room(over: Carrie
     play.now += 1
     play >> EspFromInside(ALICE, OTHER, Spi(0x1000), 1)
     play << RemoveMapping(over.back(IN_A)) << RemoveMapping(over.out(ALICE, OUT_A))
-    play << InstallMapping(key := over.out(BOB, OUT_B), BOB) << Reinject(key)
     play << InstallMapping(key := FlowKey.to_peer(50, ALICE, OTHER, 0x1000), ALICE) << Reinject(key)
     play.finish()
+    play >> over.comes(IN_C) << Refuse(over.back(IN_C), Reason.NO_CANDIDATE, "owner.ambiguous")
+    play.wait_until(play.now + LIMITS.l2tpv3_answer_s)
+    assert play.mappings[over.out(BOB, OUT_B)] == (BOB,), "nobody can have answered Alice any more"
     assert play.tracker.mapping_count == len(play.mappings) == 2
     tell(play, over.sends(CAROL, OUT_C))
     play >> EspFromInside(CAROL, OTHER, Spi(0x1000), 1)
@@ -329,12 +332,14 @@ def test_a_host_whose_answer_may_be_under_way_has_the_turn_after_a_restart(over:
     (play >> over.sends(CAROL, OUT_C)).nothing()
     tell(play, over.comes(IN_A))
     assert play.tracker.owner(over.back(IN_A)) == ALICE
+    play.wait_until(play.now + LIMITS.l2tpv3_answer_s)
     assert over.out(CAROL, OUT_C) in play.mappings
 
 
 def test_adopted_control_messages_to_nobody_wait_for_nothing(over: Carrier) -> None:
     play = over.play()
     tell(play, MappingsAdopted((adopted(over.out(ALICE, discriminators.L2TPV3_UNASSIGNED), ALICE),)))
+    play.now += LIMITS.l2tpv3_answer_s
     play >> over.sends(BOB, OUT_B) << InstallMapping(key := over.out(BOB, OUT_B), BOB) << Reinject(key)
     play.finish()
 

@@ -99,6 +99,17 @@ def waits_for_its_turn(play: Playbook) -> None:
     play >> PortlessFromInside(ALICE, PEER, L2TPV3, 0xA1) >> PortlessFromInside(BOB, PEER, L2TPV3, 0xB1)
 
 
+def waits_for_late_answers(play: Playbook) -> None:
+    play >> PortlessFromInside(ALICE, PEER, L2TPV3, 0xA1)
+    play.now += LIMITS.l2tpv3_turn_s
+    play >> PortlessFromInside(BOB, PEER, L2TPV3, 0xB1)
+
+
+def has_turn(play: Playbook) -> bool:
+    play >> TimerExpired()
+    return FlowKey.to_peer(L2TPV3, ALICE, PEER, 0xA1) in play.mappings
+
+
 def is_mapped(play: Playbook) -> bool:
     play >> TimerExpired()
     assert play.tracker.mapping_count == len(play.mappings)
@@ -148,13 +159,15 @@ CASES: dict[str, tuple[str, Begin, IsStillSo]] = {
     "what was not seen": ("unseen_s", met_in_the_middle, next_is_for(ALICE, BOB)),
     "an ICMP error of a host": ("silence_s", contested, is_not_believed),
     "a host that only sends": ("one_way_s", only_sends, gets_no_copies),
-    "a turn": ("l2tpv3_turn_s", waits_for_its_turn, waits),
+    "a turn": ("l2tpv3_turn_s", waits_for_its_turn, has_turn),
+    "late answers": ("l2tpv3_answer_s", waits_for_late_answers, waits),
 }
 
 ELSEWHERE = {
     "early_fragment_s": "unit/dataplane/test_fragments.py",
     "held_s": "kernel/bpf_plane/test_hold.py",
     "refused_s": "kernel/bpf_plane/test_hold.py",
+    "l2tpv3_wait_s": "unit/core/test_l2tpv3.py",
     "port_unanswered_s": "unit/core/test_kept_ports.py",
     "port_trial_s": "unit/core/test_kept_ports.py",
     "port_pause_s": "unit/core/test_kept_ports.py",

@@ -63,14 +63,14 @@ def test_a_timer_without_a_reason_changes_nothing(play: Playbook) -> None:
 
 
 def test_a_moment_for_two_things_does_both() -> None:
-    """The peer's turn goes on to Bob at the moment at which idle flows are looked for."""
+    """Alice's turn ends at the moment at which idle flows are looked for."""
     play = Playbook(Limits(sweep_every_s=LIMITS.l2tpv3_turn_s))
     tell(play, PortlessFromInside(ALICE, PEER, L2TPV3, 0xA1), PortlessFromInside(BOB, PEER, L2TPV3, 0xB1))
     play.now += LIMITS.l2tpv3_turn_s
     play >> TimerExpired() << RemoveMapping(FlowKey.to_peer(L2TPV3, ALICE, PEER, 0xA1))
-    play << InstallMapping(key := FlowKey.to_peer(L2TPV3, BOB, PEER, 0xB1), BOB) << Reinject(key)
     play.finish()
-    assert WakeAt(play.now + LIMITS.l2tpv3_turn_s) in play.answer
+    assert WakeAt(play.now + LIMITS.l2tpv3_turn_s) in play.answer, "when idle flows are looked for again"
+    assert WakeAt(play.now + LIMITS.l2tpv3_answer_s) in play.answer, "when it is Bob's turn"
 
 
 # Questions
