@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import unpack_from
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.properties import packets
@@ -143,7 +143,20 @@ _steps = st.one_of(
 HISTORIES = st.lists(_steps, min_size=3, max_size=12)
 
 
+ALICE, BOB = HOSTS[:2]
+
+# The peer sends an SPI that is Alice's only later: Bob has a copy, and she nothing.
+COPIED_TO_ANOTHER: list[Step] = [
+    Begin((BOB, PEERS[0]), 0, True),
+    Hear((ALICE, PEERS[0]), 1),
+    Begin((ALICE, PEERS[0]), 1, False),
+    Kill(),
+    PeerBegins((ALICE, PEERS[0]), 0, False),
+]
+
+
 @given(HISTORIES)
+@example(COPIED_TO_ANOTHER)
 def test_law_3_ike_comes_to_nobody_who_has_no_ike_sa_with_its_peer(steps: Sequence[Step]) -> None:
     """KeptWorld looks at each delivery."""
     play = KeptWorld()

@@ -80,10 +80,13 @@ class KeptIkePart:
         is_others = self._exact.owner(key) not in (None, event.host)
         commands = self._exact.take_unsent(key) if is_others else []
         offered = self._offered.get(path, {})
-        if event.discriminator in offered and self._exact.owner(key) is None:
-            # The mapping that is there becomes the host's, and is counted with it.
-            self._withdraw(path, event.discriminator)
-            self._bounds.mappings -= 1
+        if (known := offered.get(event.discriminator)) and self._exact.owner(key) is None:
+            if event.host in known.hosts:
+                # The mapping that is there becomes the host's, and is counted with it.
+                self._withdraw(path, event.discriminator)
+                self._bounds.mappings -= 1
+            else:  # What it counted came to others, and must not pass for the host's after a restart.
+                commands += self._withdrawn(path, event.discriminator)
         return commands + self._exact.on_from_inside(event, now)
 
     def on_unclaimed(self, event: PortlessUnclaimed, now: float) -> list[Command]:

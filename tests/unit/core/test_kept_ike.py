@@ -117,8 +117,8 @@ def test_what_the_peer_begins_goes_to_all_with_an_ike_sa_until_one_of_them_answe
 def test_the_only_host_with_an_ike_sa_gets_it_and_still_gives_way_to_who_answers(play: Playbook) -> None:
     has_sa(play, ALICE, 0xA)
     play >> comes(0xF) << InstallMapping(back(0xF), ALICE) << Reinject(back(0xF))
-    play >> sends(BOB, 0xF) << InstallMapping(back(0xF), BOB) << InstallMapping(out(BOB, 0xF), BOB)
-    play << Reinject(out(BOB, 0xF))
+    play >> sends(BOB, 0xF) << RemoveMapping(back(0xF)) << InstallMapping(back(0xF), BOB)
+    play << InstallMapping(out(BOB, 0xF), BOB) << Reinject(out(BOB, 0xF))
     play.finish()
     assert play.tracker.mapping_count == len(play.mappings)
 
