@@ -22,7 +22,7 @@ NEVER: Final = float("-inf")
 REKEYED_S: Final = 10.0
 """A credit of which nothing was seen for so long after its exchange may be that of an IKE SA's rekey."""
 
-EXCHANGES_REMEMBERED = 512
+EXCHANGES_REMEMBERED = 128
 """Exchanges of one host and peer that are remembered against retransmissions. One that is forgotten
 and comes again is credited twice, which only keeps a fan-out open for longer."""
 
