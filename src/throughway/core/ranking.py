@@ -27,7 +27,7 @@ _SLACK: Final = 0.1
 """By which share of it a round trip may be shorter than an IKE exchange, which has work to do at its far end."""
 
 _SOON_S: Final = 0.05
-_SHARE_EXACT: Final = 0.98
+_SHARE_EXACT: Final = 0.99
 _SHARE_EXACT_LATER: Final = 0.02
 """How many beginnings are met exactly. The others are lost, late, or of hosts without anything to say."""
 
@@ -62,6 +62,9 @@ _STAYS: Final = 0.004
 
 _WORK_MAX_S: Final = 0.05
 """For how long a peer works on an IKE message. Within this time more than a round trip it uses what it agreed on."""
+
+_SHARE_UNANSWERED: Final = 0.002
+"""How many begin while the answer that brought them is on its way, or is lost behind us."""
 
 _UNANSWERED: Final = log(0.5 / _WORK_MAX_S)
 """The fit of an SPI that came in this time after what the host has to repeat: its answer may as well have been lost as
@@ -107,8 +110,15 @@ def timing(host: HostAtPeer, at: float, round_trip_s: float, *, is_first: bool) 
     age_s = max(0.0, at - max(host.agreed_at, host.said_at, host.began_at))
     exact = 1.0 / _JITTER_S / (1.0 + miss_s / _JITTER_S) ** 3
     late = 1.0 / (_SOON_S + age_s) / _DECADES
-    overtaken = _SHARE_OVERTAKEN / _OVERTAKEN_S if miss_s < _OVERTAKEN_S else 0.0
-    return log(share_exact * exact + overtaken + (1.0 - share_exact) * late + 1e-12)
+    about = _SHARE_OVERTAKEN / _OVERTAKEN_S if miss_s < _OVERTAKEN_S else 0.0
+    if host.said_at > host.agreed_at and 0.0 <= _work_s(at, host, round_trip_s) <= _WORK_MAX_S:
+        about = max(about, _SHARE_UNANSWERED / _WORK_MAX_S)
+    return log(share_exact * exact + about + (1.0 - share_exact) * late + 1e-12)
+
+
+def _work_s(at: float, host: HostAtPeer, round_trip_s: float) -> float:
+    """Return for how long the peer worked on what a host said, if it used what they agreed on at this time."""
+    return at - host.said_at - (1.0 - _SLACK) * round_trip_s
 
 
 def _missed(took_s: float, round_trip_s: float) -> float:
@@ -145,7 +155,7 @@ def _time_lost_answer(state: PeerState, host: HostAtPeer) -> None:
     The answer may have been lost, and the peer uses what the host has yet to hear of (RFC 7296 section 2.1).
     """
     for binding in state.open.values():
-        work_s = binding.first_at - host.said_at - (1.0 - _SLACK) * state.round_trip_s
+        work_s = _work_s(binding.first_at, host, state.round_trip_s)
         if 0.0 <= work_s <= _WORK_MAX_S and binding.candidates.get(host.host, _UNANSWERED) < _UNANSWERED:
             binding.candidates[host.host] = _UNANSWERED
             weigh(binding, host.host)

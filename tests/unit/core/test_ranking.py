@@ -67,6 +67,12 @@ def test_quick_mode_ends_with_a_message_of_the_host() -> None:
     assert fit(a_host(agreed_at=99.94, said_at=99.96)) > fit(a_host(agreed_at=99.90, said_at=99.92))
 
 
+def test_who_still_waits_for_the_peers_answer_fits_better_than_who_had_it_as_far_off() -> None:
+    """The answer may be lost, and the peer uses what it agreed on as soon as its work is done."""
+    asking, answered = a_host(said_at=99.914), a_host(said_at=99.8, agreed_at=99.958)
+    assert fit(asking) > fit(answered)
+
+
 def test_with_the_first_packet_lost_a_beginning_says_little() -> None:
     met, missed = a_host(said_at=99.95, agreed_at=99.999), a_host(said_at=99.85, agreed_at=99.9)
     assert fit(met) - fit(missed) > 3 * (fit(met, is_first=False) - fit(missed, is_first=False))
