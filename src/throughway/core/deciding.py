@@ -110,7 +110,7 @@ def reconsider(state: PeerState, now: float, limits: Limits, hosts: Iterable[Hos
             if not binding.is_credited or spent.isdisjoint(binding.candidates):
                 continue
             if len(binding.candidates) - len(spent) > limits.fan_out_max:
-                commands += _strike(state, binding, spent)
+                commands += _strike(state, binding, spent, now, limits)
                 continue
             left = {host: fit for host, fit in binding.candidates.items() if host not in spent}
             if left:
@@ -122,13 +122,15 @@ def reconsider(state: PeerState, now: float, limits: Limits, hosts: Iterable[Hos
             return commands
 
 
-def _strike(state: PeerState, binding: Binding, spent: set[Host]) -> list[Command]:
-    """Strike hosts off a long list of candidates. Who gets copies in their place waits for the next reading."""
+def _strike(state: PeerState, binding: Binding, spent: set[Host], now: float, limits: Limits) -> list[Command]:
+    """Strike hosts off a long list of candidates. While others have copies, who gets more waits for the next reading."""
     for host in spent:
         binding.candidates.pop(host, None)
     _give_up_claims(state, binding, binding.candidates)
     offered = tuple(host for host in binding.offered if host not in spent)
-    if not offered or len(offered) == len(binding.offered):
+    if not offered:
+        return offer(state, binding, now, limits)
+    if len(offered) == len(binding.offered):
         return []
     binding.offered = offered
     return [give(key_of(state.path, binding.spi), offered)]

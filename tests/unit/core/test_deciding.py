@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address
 
+from tests.unit.core.playbook import Playbook, ikev2_start, to_inside
 from throughway.core.commands import FanOut, InstallMapping, RemoveMapping
 from throughway.core.events import EspFromInside, EspUnclaimed
 from throughway.core.flows import FlowKey
@@ -53,3 +54,22 @@ def test_what_a_forgotten_host_alone_had_is_removed() -> None:
     commands = tracker.handle(EspFromInside(ALICE, OTHER, Spi(0x3000), 1), NOW + 1)
     assert RemoveMapping(KEY) in commands
     assert list(tracker.bindings()) == []
+
+
+def test_where_all_that_have_copies_are_ruled_out_the_others_have_them_at_once() -> None:
+    """Two hosts whose exchanges nobody answers fit best, for a minute."""
+    limits = Limits(fan_out_max=2, fan_out_first_max=2, fan_out_late_max=2)
+    play = Playbook(limits)
+    hosts = [Host(IPv4Address("192.168.1.20") + number) for number in range(5)]
+    for number, host in enumerate(hosts):
+        play.now += 0.0 if number < 3 else 1.0
+        for message in ikev2_start(host, PEER, 0x1CE00 + number)[: 4 if number < 3 else 3]:
+            play >> message
+    play.now += 0.05
+    play >> EspUnclaimed(Path(PEER), Spi(0x10000), 1)
+    key = to_inside(PEER, Spi(0x10000))
+    assert set(play.mappings[key]) == set(hosts[3:])
+    play.wait_until(play.now + limits.exchange_unanswered_s + 2 * limits.sweep_every_s)
+    assert play.candidates(PEER, Spi(0x10000)) == set(hosts[:3])
+    assert len(play.mappings[key]) == 2
+    assert set(play.mappings[key]) <= set(hosts[:3])
