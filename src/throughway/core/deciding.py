@@ -123,7 +123,7 @@ def reconsider(state: PeerState, now: float, limits: Limits, hosts: Iterable[Hos
 
 
 def _strike(state: PeerState, binding: Binding, spent: set[Host], now: float, limits: Limits) -> list[Command]:
-    """Strike hosts off a long list of candidates. While others have copies, who gets more waits for the next reading."""
+    """Strike hosts off a long list of candidates. While others have copies, who gets theirs waits for a reading."""
     for host in spent:
         binding.candidates.pop(host, None)
     _give_up_claims(state, binding, binding.candidates)
