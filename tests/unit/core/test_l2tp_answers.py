@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from tests.unit.core.l2tpv3 import PEER, back, comes, out, sends
 from tests.unit.core.playbook import Playbook
 from throughway.core import discriminators
 from throughway.core.commands import InstallMapping, Refuse, Reinject, RemoveMapping
@@ -18,16 +19,14 @@ from throughway.core.events import (
     L2tpControl,
     L2tpControlSeen,
     MappingsAdopted,
-    PortlessFromInside,
-    PortlessUnclaimed,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import ROUTER, Host, Path, Peer, Spi
+from throughway.core.ids import ROUTER, Host, Peer, Spi
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 
 ALICE, BOB, CAROL = (Host(IPv4Address(f"192.168.1.{n}")) for n in (10, 11, 12))
-PEER, OTHER = (Peer(IPv4Address(f"203.0.113.{n}")) for n in (9, 10))
+OTHER = Peer(IPv4Address("203.0.113.10"))
 OUT_A, IN_A, OUT_A2, IN_A2, STRAY = 0xA1, 0xA2, 0xA3, 0xA4, 0xA9
 OUT_B, IN_B, OUT_R, IN_R = 0xB1, 0xB2, 0xF1, 0xF2
 SCCRQ, HELLO, ICRQ, ICRP, SET_LINK_INFO, STOP, DISCONNECT = 1, 6, 10, 11, 16, 4, 14
@@ -35,22 +34,6 @@ LIMITS = Limits()
 ANSWER_S = LIMITS.l2tpv3_answer_s
 RTT_S = 0.05
 control = discriminators.of_l2tpv3_control
-
-
-def out(host: Host, name: int) -> FlowKey:
-    return FlowKey.to_peer(115, host, PEER, name)
-
-
-def back(name: int) -> FlowKey:
-    return FlowKey.to_inside(115, Path(PEER), name)
-
-
-def sends(host: Host, name: int) -> PortlessFromInside:
-    return PortlessFromInside(host, PEER, 115, name)
-
-
-def comes(name: int) -> PortlessUnclaimed:
-    return PortlessUnclaimed(Path(PEER), 115, name)
 
 
 def says(host: Host, kind: int, *, from_host: bool = True, **ids: int) -> L2tpControlSeen:

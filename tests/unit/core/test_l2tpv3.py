@@ -4,6 +4,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from tests.unit.core.l2tpv3 import PEER, back, comes, out, sends
 from tests.unit.core.playbook import Playbook
 from throughway.core import discriminators
 from throughway.core.commands import InstallMapping, Refuse, Reinject, RemoveMapping
@@ -16,37 +17,20 @@ from throughway.core.events import (
     L2tpControlSeen,
     MappingsAdopted,
     PortlessFromInside,
-    PortlessUnclaimed,
 )
 from throughway.core.flows import FlowKey
-from throughway.core.ids import Host, Path, Peer
+from throughway.core.ids import Host, Peer
 from throughway.core.limits import Limits
 from throughway.core.reasons import Reason
 
 ALICE, BOB, CAROL = (Host(IPv4Address(f"192.168.1.{n}")) for n in (10, 11, 12))
-PEER, OTHER_PEER = (Peer(IPv4Address(f"203.0.113.{n}")) for n in (9, 10))
+OTHER_PEER = Peer(IPv4Address("203.0.113.10"))
 OUT_A, OUT_B, OUT_C, IN_A, IN_B, IN_C = 0xA1, 0xB1, 0xC1, 0xA2, 0xB2, 0xC2
 SCCRQ, SCCRP, ICRQ, ICRP, STOP, DISCONNECT = 1, 2, 10, 11, 4, 14
 LIMITS = Limits()
 WITH_ANSWERS_S = LIMITS.l2tpv3_turn_s + LIMITS.l2tpv3_answer_s
 QUIET_S = LIMITS.l2tpv3_answer_s + LIMITS.counters_every_s + 0.1
 control = discriminators.of_l2tpv3_control
-
-
-def out(host: Host, name: int) -> FlowKey:
-    return FlowKey.to_peer(115, host, PEER, name)
-
-
-def back(name: int) -> FlowKey:
-    return FlowKey.to_inside(115, Path(PEER), name)
-
-
-def sends(host: Host, name: int) -> PortlessFromInside:
-    return PortlessFromInside(host, PEER, 115, name)
-
-
-def comes(name: int) -> PortlessUnclaimed:
-    return PortlessUnclaimed(Path(PEER), 115, name)
 
 
 def says(host: Host, kind: int, *, connection: int = 0, local: int = 0, remote: int = 0) -> L2tpControlSeen:
